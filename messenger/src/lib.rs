@@ -1,1 +1,5 @@
 //! Placeholder.
+mod name;
+mod placement;
+pub use name::*;
+pub use placement::*;
