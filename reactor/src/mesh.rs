@@ -26,6 +26,18 @@ struct Bedside {
     doorbell: Doorbell,
 }
 
+/// Wakes a member of the mesh from any thread, whether it sleeps or not. For what is rare and does
+/// not come through the mesh.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<Bedside>);
+
+impl Waker {
+    /// Rings its doorbell.
+    pub fn wake(&self) {
+        self.0.doorbell.ring();
+    }
+}
+
 /// One member's end of the mesh. Belongs to one thread.
 #[derive(Debug)]
 pub struct Port<M> {
@@ -104,6 +116,11 @@ impl<M> Port<M> {
     /// Members of the mesh, this one counted in.
     pub fn members(&self) -> usize {
         self.links.len()
+    }
+
+    /// What wakes this member from other threads.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.own))
     }
 
     /// What wakes this member; to be registered with the poll that it sleeps in.

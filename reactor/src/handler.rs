@@ -1,0 +1,81 @@
+//! What runs on a loop.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+
+use crate::core::Core;
+use crate::pending::Pending;
+use crate::socket::Socket;
+use crate::token::Token;
+
+/// How a stream came to its end.
+#[derive(Debug)]
+pub enum End {
+    /// Both directions have ended, and all that was pending has been sent.
+    Finished,
+    /// The socket failed; what was pending is lost.
+    Failed(io::Error),
+}
+
+/// What the events of one loop mean. One value of it lives on each core and is called by the loop
+/// alone; through [`Core`] it acts on the loop's streams.
+///
+/// Nothing is done straight in reaction to an event: the loop collects what is ready, and calls the
+/// handler for each within the budget of the turn.
+pub trait Handler: Sized {
+    /// The sockets of its streams.
+    type Socket: Socket;
+    /// Where the pending data of its streams lives.
+    type Pending: Pending;
+    /// What it keeps for each stream.
+    type Stream;
+    /// What it keeps for each listener.
+    type Listener;
+    /// What it is told when a timer comes due.
+    type Timer;
+    /// What travels between the cores.
+    type Message;
+
+    /// Called once, on the loop's own thread, before the first turn.
+    fn start(&mut self, _core: &mut Core<Self>) {}
+
+    /// Whether `listener` may accept one more connection now. If not, it stops accepting (who
+    /// connects stays in the backlog) until [`Core::resume_listener`].
+    fn admit(&mut self, _core: &mut Core<Self>, _listener: Token) -> bool {
+        true
+    }
+
+    /// `listener` has accepted a connection, which nothing knows of yet.
+    fn accepted(
+        &mut self,
+        core: &mut Core<Self>,
+        listener: Token,
+        socket: TcpStream,
+        peer: SocketAddr,
+    );
+
+    /// `listener` cannot accept since descriptors or memory ran out. The loop tries again when
+    /// one of its streams has ended, and a few times a second.
+    fn accept_exhausted(&mut self, _core: &mut Core<Self>, _listener: Token, _error: &io::Error) {}
+
+    /// The connection that [`Core::connect`] began is established.
+    fn connected(&mut self, _core: &mut Core<Self>, _stream: Token) {}
+
+    /// There may be something to read: read once, with [`Core::read`] or [`Core::transfer`]. What
+    /// that leaves is offered again in the next turn.
+    fn readable(&mut self, core: &mut Core<Self>, stream: Token);
+
+    /// The stream has ended, and is gone already; `state` is what was kept for it.
+    fn closed(&mut self, core: &mut Core<Self>, stream: Token, state: Self::Stream, end: End);
+
+    /// The turn has settled `stream`; called only while [`Core::watch_settled`] asks for it.
+    fn settled(&mut self, _core: &mut Core<Self>, _stream: Token) {}
+
+    /// A timer has come due.
+    fn timer(&mut self, _core: &mut Core<Self>, _timer: Self::Timer) {}
+
+    /// A message from member `from` of the mesh.
+    fn message(&mut self, core: &mut Core<Self>, from: usize, message: Self::Message);
+}

@@ -1,0 +1,361 @@
+//! The loop.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::Events;
+
+use crate::core::{Budget, Core, Due, Entry};
+use crate::counters::Counters;
+use crate::handler::{End, Handler};
+use crate::listener::Accepted;
+use crate::mesh::Port;
+use crate::pending::Pending;
+use crate::spin::{Spin, SpinPolicy};
+use crate::stream::Readiness;
+use crate::token::{DOORBELL, Token};
+
+/// Events that one wait takes at most. More of them stay with the kernel for the next turn.
+const EVENTS: usize = 1024;
+
+/// An event loop. Made on the thread that runs it.
+pub struct Loop<H: Handler> {
+    core: Core<H>,
+    handler: H,
+    events: Events,
+    spin: Spin,
+}
+
+impl<H: Handler> Loop<H> {
+    /// A loop that is the member `mesh` of the mesh.
+    pub fn new(
+        handler: H,
+        mesh: Port<H::Message>,
+        spin: SpinPolicy,
+        budget: Budget,
+    ) -> io::Result<Self> {
+        let core = Core::new(mesh, budget)?;
+        let mut this =
+            Self { core, handler, events: Events::with_capacity(EVENTS), spin: Spin::new(spin) };
+        this.handler.start(&mut this.core);
+        this.settle();
+        Ok(this)
+    }
+
+    /// Takes turns until the handler [stops](Core::stop) the loop.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.core.stopping {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// One turn: wait; what is ready runs, each within its budget; what is pending is sent; what
+    /// goes to other cores is published.
+    pub fn turn(&mut self) -> io::Result<()> {
+        let slept = self.wait()?;
+        let found = self.collect() + self.run_timers() + self.run_messages();
+        self.spin.worked(found);
+        self.core.counters.wakeups_empty += u64::from(slept && found == 0);
+        self.run_ready();
+        // After all that could add to it: whatever this turn has for a connection leaves in one
+        // system call.
+        self.settle();
+        self.core.mesh.made_room(&mut self.core.counters);
+        self.core.mesh.publish(&mut self.core.counters);
+        self.core.counters.turns += 1;
+        if cfg!(debug_assertions) {
+            self.assert_invariants();
+        }
+        Ok(())
+    }
+
+    /// Waits for events, unless there is work to go on with; true if that may have meant sleep.
+    fn wait(&mut self) -> io::Result<bool> {
+        self.core.now = None;
+        if self.has_work() {
+            self.poll(Some(Duration::ZERO))?;
+            return Ok(false);
+        }
+        if self.look_again()? {
+            return Ok(false);
+        }
+        // I3: say it, look once more, and only then sleep.
+        if !self.core.mesh.fall_asleep() {
+            self.poll(Some(Duration::ZERO))?;
+            return Ok(false);
+        }
+        let time_out = match self.core.timers.is_empty() {
+            true => None,
+            false => {
+                let now = self.core.now();
+                self.core.timers.time_out(now)
+            }
+        };
+        let outcome = self.poll(time_out);
+        self.core.mesh.woke_up();
+        self.spin.woke_up(Instant::now());
+        self.core.counters.spin_window_us = self.spin.window_us();
+        self.core.now = None;
+        self.core.counters.wakeups += 1;
+        outcome.map(|()| true)
+    }
+
+    /// Looks for work during the spin window; true if there is some.
+    fn look_again(&mut self) -> io::Result<bool> {
+        let Some(until) = self.spin.begin(Instant::now()) else { return Ok(false) };
+        self.core.counters.spins += 1;
+        loop {
+            self.poll(Some(Duration::ZERO))?;
+            let now = Instant::now();
+            let found = !self.events.is_empty() || self.has_work();
+            if found || now >= until {
+                self.core.counters.spin_hits += u64::from(found);
+                self.spin.end(now);
+                return Ok(found);
+            }
+        }
+    }
+
+    fn has_work(&mut self) -> bool {
+        !self.core.ready.is_empty() || self.core.mesh.has_work() || self.is_timer_due()
+    }
+
+    fn is_timer_due(&mut self) -> bool {
+        if self.core.timers.is_empty() {
+            return false;
+        }
+        let now = Instant::now();
+        self.core.timers.time_out(now) == Some(Duration::ZERO)
+    }
+
+    /// Asks the kernel for events; mio rounds a time-out up to the next millisecond.
+    fn poll(&mut self, time_out: Option<Duration>) -> io::Result<()> {
+        match self.core.poll.poll(&mut self.events, time_out) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Marks ready what the events name; how many of them named something.
+    fn collect(&mut self) -> usize {
+        let mut found = 0;
+        let core = &mut self.core;
+        for event in &self.events {
+            let token = Token::from(event.token());
+            if token == DOORBELL {
+                // What it rang for lies in the rings.
+                continue;
+            }
+            match core.entries.get_mut(token.key()) {
+                Some(Entry::Stream(stream)) if stream.generation == token.generation() => {
+                    stream.note(Readiness::from(event));
+                    let to_settle = event.is_writable() || event.is_error();
+                    core.make_ready(token);
+                    if to_settle {
+                        core.touch(token);
+                    }
+                }
+                Some(Entry::Listener(listener)) if listener.generation == token.generation() => {
+                    listener.readable = true;
+                    if !listener.queued {
+                        listener.queued = true;
+                        core.ready.push_back(token);
+                    }
+                }
+                // The event was on its way when its stream was closed.
+                _ => {
+                    core.counters.stale_events += 1;
+                    continue;
+                }
+            }
+            found += 1;
+        }
+        self.events.clear();
+        found
+    }
+
+    /// Runs timers that are due; how many.
+    fn run_timers(&mut self) -> usize {
+        for fired in 0..self.core.budget.messages {
+            if self.core.timers.is_empty() {
+                return fired;
+            }
+            let now = self.core.now();
+            let Some(due) = self.core.timers.expired(now) else { return fired };
+            self.core.counters.timers_fired += 1;
+            match due {
+                Due::Exhausted => self.core.retry_exhausted(),
+                Due::Handler(timer) => self.handler.timer(&mut self.core, timer),
+            }
+        }
+        self.core.budget.messages
+    }
+
+    /// Hands over messages from other cores; how many.
+    fn run_messages(&mut self) -> usize {
+        for taken in 0..self.core.budget.messages {
+            let Some((from, message)) = self.core.mesh.take() else { return taken };
+            self.core.counters.mesh_in += 1;
+            self.handler.message(&mut self.core, from, message);
+        }
+        self.core.budget.messages
+    }
+
+    /// Runs what is ready now, each once; who has more to do goes to the back of the list, and has
+    /// its turn in the next turn (I6).
+    fn run_ready(&mut self) {
+        for _ in 0..self.core.ready.len() {
+            let Some(token) = self.core.ready.pop_front() else { return };
+            if let Some(stream) = self.core.stream_mut(token) {
+                stream.queued = false;
+                if stream.connecting {
+                    let established = stream.check_connecting();
+                    self.core.touch(token);
+                    if established {
+                        self.handler.connected(&mut self.core, token);
+                    }
+                } else if stream.is_to_be_read() {
+                    self.handler.readable(&mut self.core, token);
+                    self.put_back(token);
+                }
+                self.touch_if_due(token);
+            } else if let Some(listener) = self.core.listener_mut(token) {
+                listener.queued = false;
+                self.run_listener(token);
+            }
+        }
+    }
+
+    fn put_back(&mut self, token: Token) {
+        let Some(stream) = self.core.stream_mut(token) else { return };
+        if stream.is_to_be_read() && !stream.queued {
+            stream.queued = true;
+            self.core.ready.push_back(token);
+            self.core.counters.budget_exhausted += 1;
+        }
+    }
+
+    fn touch_if_due(&mut self, token: Token) {
+        let Some(stream) = self.core.stream(token) else { return };
+        if stream.can_flush() || self.core.watch_settled {
+            self.core.touch(token);
+        }
+    }
+
+    fn run_listener(&mut self, token: Token) {
+        for _ in 0..self.core.budget.accepts {
+            if !self.core.listener_mut(token).is_some_and(|l| l.accepting && l.readable) {
+                return;
+            }
+            if !self.handler.admit(&mut self.core, token) {
+                self.core.pause_listener(token);
+                return;
+            }
+            let Some(listener) = self.core.listener_mut(token) else { return };
+            match listener.accept() {
+                Accepted::Connection(socket, peer) => {
+                    self.core.counters.accepted += 1;
+                    self.handler.accepted(&mut self.core, token, socket, peer);
+                }
+                Accepted::Aborted => {}
+                Accepted::Nobody => {
+                    listener.readable = false;
+                    self.core.counters.would_block += 1;
+                    return;
+                }
+                Accepted::Exhausted(error) => {
+                    self.core.counters.accept_exhausted += 1;
+                    self.core.exhaust_listener(token);
+                    self.handler.accept_exhausted(&mut self.core, token, &error);
+                    return;
+                }
+            }
+        }
+        if let Some(listener) = self.core.listener_mut(token)
+            && listener.accepting
+            && !listener.queued
+        {
+            listener.queued = true;
+            self.core.ready.push_back(token);
+            self.core.counters.budget_exhausted += 1;
+        }
+    }
+
+    /// Sends what is pending, ends what has ended, and brings interest up to date, for every
+    /// stream that this turn has touched.
+    fn settle(&mut self) {
+        let mut next = 0;
+        // Settling one stream may touch others: they come at the end of the list.
+        while let Some(&token) = self.core.touched.get(next) {
+            next += 1;
+            self.settle_stream(token);
+        }
+        self.core.touched.clear();
+    }
+
+    fn settle_stream(&mut self, token: Token) {
+        let core = &mut self.core;
+        let Some(Entry::Stream(stream)) = core.entries.get_mut(token.key()) else { return };
+        if stream.generation != token.generation() {
+            return;
+        }
+        stream.touched = false;
+        stream.flush(&mut core.counters);
+        let finished = stream.end_if_due();
+        stream.sync_interest(core.poll.registry(), token, &mut core.counters);
+        let end = match stream.take_failure() {
+            Some(error) => Some(End::Failed(error)),
+            None => finished.then_some(End::Finished),
+        };
+        if let Some(end) = end {
+            core.counters.failed += u64::from(matches!(end, End::Failed(_)));
+            // The socket is closed before the handler hears of it.
+            if let Some(state) = core.close(token) {
+                self.handler.closed(core, token, state, end);
+            }
+            return;
+        }
+        if stream.pending.is_relieved()
+            && let Some(stopped) = stream.stopped.take()
+        {
+            core.set_reading(stopped, true);
+        }
+        // Interrupted, or more pieces than one writev takes: no edge will tell, so go on at once.
+        core.make_ready(token);
+        if core.watch_settled {
+            self.handler.settled(core, token);
+        }
+    }
+
+    /// I1 and I4, for every stream of a small loop; larger ones would spend their time here.
+    fn assert_invariants(&self) {
+        const FEW: usize = 128;
+        assert!(self.core.touched.is_empty());
+        for (_, entry) in self.core.entries.iter().take(FEW) {
+            if let Entry::Stream(stream) = entry {
+                stream.assert_settled();
+            }
+        }
+    }
+
+    /// The counters, with the gauges as they are now.
+    pub fn counters(&self) -> Counters {
+        self.core.counters()
+    }
+
+    /// The handler.
+    pub fn handler(&mut self) -> (&mut H, &mut Core<H>) {
+        (&mut self.handler, &mut self.core)
+    }
+}
+
+impl<H: Handler> fmt::Debug for Loop<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loop").field("core", &self.core).field("spin", &self.spin).finish()
+    }
+}
