@@ -1,2 +1,85 @@
-//! Placeholder.
-fn main() {}
+//! `vmsgrd`, the messenger daemon for storage servers.
+//!
+//! From the command line to the running daemon, a file each:
+//!
+//! ```text
+//! args ----+
+//!          +--> merge --> settings --> probe --> logging, limits, signals --> run (notify)
+//! config --+                               |
+//!                                          +--> effective (--check)
+//! ```
+//!
+//! `given` is a value as somebody wrote it and where; `ranges` are the numbers that can be set;
+//! `listeners` and `address` are about where to listen; `refusal` is why the daemon does not start.
+
+mod address;
+mod args;
+mod config;
+mod effective;
+mod given;
+mod limits;
+mod listeners;
+mod logging;
+mod merge;
+mod notify;
+mod probe;
+mod ranges;
+mod refusal;
+mod report;
+mod run;
+mod settings;
+mod signals;
+
+use crate::args::{Args, Asked};
+use crate::config::File;
+use crate::limits::DescriptorLimit;
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::signals::Signals;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// A bad command line or configuration.
+const REFUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(code) => code,
+        Err(refusal) => {
+            // Nothing is left to be told it to if stderr is gone.
+            let _ = writeln!(io::stderr(), "vmsgrd: {refusal}");
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// Everything that can be refused comes first; until `run`, there is one thread.
+fn start() -> Result<ExitCode, Refusal> {
+    let args = match Args::read(std::env::args_os())? {
+        Asked::Run(args) => args,
+        Asked::Print(text) => return Ok(print(&text)),
+    };
+    let file = args.config.as_deref().map(File::read).transpose()?;
+    let settings = Settings::merge(&args, file.as_ref())?;
+    probe::relay(&settings.relay)?;
+    if args.check {
+        // A comment, so that the output is a configuration file as a whole.
+        return Ok(print(&format!("# configuration ok\n{}", effective::to_toml(&settings))));
+    }
+    logging::start(settings.log_level);
+    let limit = DescriptorLimit::raise();
+    let signals = Signals::take_over().map_err(|error| Refusal::new("signals", error))?;
+    run::run(settings, limit, signals)
+}
+
+/// A reader that has gone, such as `head`, has seen all that it wanted.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "vmsgrd: standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

@@ -125,7 +125,10 @@ mod tests {
         let text = "ehco".parse::<ServiceName>().unwrap_err().to_string();
         assert!(text.contains("ehco") && text.contains("relay:HOST:PORT"), "{text}");
         for text in ["relay:", "relay:host", "relay:host:0", "relay:host:65536", "relay::1"] {
-            assert!(matches!(text.parse::<ServiceName>(), Err(ServiceError::Upstream(_))), "{text}");
+            assert!(
+                matches!(text.parse::<ServiceName>(), Err(ServiceError::Upstream(_))),
+                "{text}"
+            );
         }
     }
 

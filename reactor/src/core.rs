@@ -333,7 +333,7 @@ impl<H: Handler> Core<H> {
 
     /// Closes a stream now, without [`Handler::closed`]; pending data is lost. What was kept.
     pub fn close(&mut self, stream: Token) -> Option<H::Stream> {
-        self.remove(stream).map(Stream::into_state)
+        self.remove(stream).map(|stream| stream.into_parts().1)
     }
 
     /// Closes a stream now and tells the peer so with a reset, without [`Handler::closed`].
@@ -342,7 +342,7 @@ impl<H: Handler> Core<H> {
         self.close(stream)
     }
 
-    fn remove(&mut self, token: Token) -> Option<StreamOf<H>> {
+    pub(crate) fn remove(&mut self, token: Token) -> Option<StreamOf<H>> {
         self.stream(token)?;
         // No deregistration: the kernel forgets a socket when it is closed.
         let Entry::Stream(stream) = self.entries.remove(token.key()) else { unreachable!() };

@@ -107,7 +107,11 @@ mod tests {
         let named: Vec<_> = total.iter().filter(|(_, _, value)| *value > 0).collect();
         assert_eq!(
             named,
-            [("turns", Kind::Counter, 11), ("wakeups", Kind::Counter, 3), ("paused", Kind::Gauge, 2)]
+            [
+                ("turns", Kind::Counter, 11),
+                ("wakeups", Kind::Counter, 3),
+                ("paused", Kind::Gauge, 2)
+            ]
         );
     }
 }

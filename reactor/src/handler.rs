@@ -41,8 +41,9 @@ pub trait Handler: Sized {
     /// Called once, on the loop's own thread, before the first turn.
     fn start(&mut self, _core: &mut Core<Self>) {}
 
-    /// Whether `listener` may accept one more connection now. If not, it stops accepting (who
-    /// connects stays in the backlog) until [`Core::resume_listener`].
+    /// Whether `listener` may accept one more connection now. If so, [`accepted`](Self::accepted)
+    /// or [`not_accepted`](Self::not_accepted) follows. If not, it stops accepting (who connects
+    /// stays in the backlog) until [`Core::resume_listener`].
     fn admit(&mut self, _core: &mut Core<Self>, _listener: Token) -> bool {
         true
     }
@@ -56,9 +57,16 @@ pub trait Handler: Sized {
         peer: SocketAddr,
     );
 
-    /// `listener` cannot accept since descriptors or memory ran out. The loop tries again when
-    /// one of its streams has ended, and a few times a second.
-    fn accept_exhausted(&mut self, _core: &mut Core<Self>, _listener: Token, _error: &io::Error) {}
+    /// An admitted connection did not come: nobody waits, or it was gone already, or, with an
+    /// error, descriptors or memory ran out. Then the loop tries again when one of its streams has
+    /// ended, and a few times a second.
+    fn not_accepted(
+        &mut self,
+        _core: &mut Core<Self>,
+        _listener: Token,
+        _error: Option<&io::Error>,
+    ) {
+    }
 
     /// The connection that [`Core::connect`] began is established.
     fn connected(&mut self, _core: &mut Core<Self>, _stream: Token) {}
@@ -67,8 +75,15 @@ pub trait Handler: Sized {
     /// that leaves is offered again in the next turn.
     fn readable(&mut self, core: &mut Core<Self>, stream: Token);
 
-    /// The stream has ended, and is gone already; `state` is what was kept for it.
-    fn closed(&mut self, core: &mut Core<Self>, stream: Token, state: Self::Stream, end: End);
+    /// A stream has ended, and is gone already: this is its socket, which is closed when dropped,
+    /// and what was kept for it.
+    fn closed(
+        &mut self,
+        core: &mut Core<Self>,
+        socket: Self::Socket,
+        state: Self::Stream,
+        end: End,
+    );
 
     /// The turn has settled `stream`; called only while [`Core::watch_settled`] asks for it.
     fn settled(&mut self, _core: &mut Core<Self>, _stream: Token) {}
@@ -78,4 +93,7 @@ pub trait Handler: Sized {
 
     /// A message from member `from` of the mesh.
     fn message(&mut self, core: &mut Core<Self>, from: usize, message: Self::Message);
+
+    /// [`Core::post`] has refused a message to member `peer`, and would now take it.
+    fn relieved(&mut self, _core: &mut Core<Self>, _peer: usize) {}
 }

@@ -52,6 +52,8 @@ pub struct Port<M> {
 struct Link<M> {
     peer: Arc<Bedside>,
     outbox: VecDeque<M>,
+    /// A message was refused since the outbox was full.
+    refused: bool,
     to: HeapProd<M>,
     /// Ours: set while the outbox holds what the ring had no room for.
     want_room: Arc<RoomFlag>,
@@ -95,6 +97,7 @@ fn with_capacity<M>(members: usize, capacity: usize) -> io::Result<Vec<Port<M>>>
             let link = |peer: usize, to, from, want_room: &Arc<_>, peer_wants_room: &Arc<_>| Link {
                 peer: Arc::clone(&bedsides[peer]),
                 outbox: VecDeque::new(),
+                refused: false,
                 to,
                 want_room: Arc::clone(want_room),
                 from,
@@ -129,13 +132,15 @@ impl<M> Port<M> {
     }
 
     /// Puts `message` into the outbox for `peer`, from where [`publish`](Self::publish) takes it.
-    /// Gives it back if the outbox is full as well as the ring: do without, or try again later.
+    /// Gives it back if the outbox is full as well as the ring: do without, or try again when
+    /// [`relieved`](Self::relieved) names the peer.
     ///
     /// # Panics
     /// If `peer` is this member itself or no member.
     pub fn post(&mut self, peer: usize, message: M) -> Result<(), M> {
         let link = self.links[peer].as_mut().expect("a member posts to others only");
         if link.outbox.len() >= link.to.capacity().get() {
+            link.refused = true;
             return Err(message);
         }
         link.outbox.push_back(message);
@@ -159,6 +164,14 @@ impl<M> Port<M> {
                 }
             }
         }
+    }
+
+    /// A peer for which a message was refused, and for which there is room in the outbox again.
+    pub fn relieved(&mut self) -> Option<usize> {
+        let peer =
+            self.links.iter().position(|link| link.as_ref().is_some_and(Link::is_relieved))?;
+        self.links[peer].as_mut()?.refused = false;
+        Some(peer)
     }
 
     /// Takes one message, from the peers in turn; who it is from and what it says.
@@ -185,10 +198,13 @@ impl<M> Port<M> {
         }
     }
 
-    /// Something can be done at once: a message to take, or room for one in an outbox.
+    /// Something can be done at once: a message to take, room for one that waits, or a peer that
+    /// is [relieved](Self::relieved).
     pub fn has_work(&self) -> bool {
         self.links.iter().flatten().any(|link| {
-            !link.from.is_empty() || (!link.outbox.is_empty() && !link.to.is_full())
+            !link.from.is_empty()
+                || (!link.outbox.is_empty() && !link.to.is_full())
+                || link.is_relieved()
         })
     }
 
@@ -210,6 +226,10 @@ impl<M> Port<M> {
 }
 
 impl<M> Link<M> {
+    fn is_relieved(&self) -> bool {
+        self.refused && self.outbox.len() < self.to.capacity().get()
+    }
+
     /// Moves from the outbox to the ring what it has room for.
     fn fill(&mut self) -> usize {
         let room = self.to.vacant_len().min(self.outbox.len());
@@ -274,6 +294,7 @@ mod tests {
         a.publish(&mut counters);
         assert_eq!((counters.mesh_out, counters.ring_full), (2, 1));
         assert_eq!(a.post(1, 99), Err(99), "ring and outbox are full");
+        assert_eq!(a.relieved(), None);
         assert!(a.fall_asleep(), "no room, nothing to do: no spin");
         assert_eq!(b.take(), Some((0, 0)));
         b.made_room(&mut counters);
@@ -286,6 +307,7 @@ mod tests {
             taken.extend(b.take().map(|(_, n)| n));
         }
         assert_eq!(taken, [1, 2, 3]);
+        assert_eq!((a.relieved(), a.relieved()), (Some(1), None));
         a.publish(&mut counters);
         b.made_room(&mut counters);
         assert!(a.fall_asleep(), "nothing is left");

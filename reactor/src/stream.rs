@@ -251,8 +251,8 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
         self.failure.get_or_insert(error);
     }
 
-    pub(crate) fn into_state(self) -> D {
-        self.state
+    pub(crate) fn into_parts(self) -> (S, D) {
+        (self.socket, self.state)
     }
 
     pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
@@ -302,7 +302,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
 
     /// Nothing is pending, and nothing that came is left unread as far as is known.
     pub(crate) fn is_idle(&self) -> bool {
-        self.pending.is_empty() && !(self.readable && !self.ended) && !self.connecting
+        self.pending.is_empty() && (self.ended || !self.readable) && !self.connecting
     }
 
     /// I1: WRITABLE if and only if data is pending (or the connection is being made).
@@ -336,8 +336,11 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
     pub(crate) fn assert_settled(&self) {
         assert_eq!(self.armed, self.wants_writable(), "I1: {:?}", self.pending);
         assert_eq!(self.listening, self.reading, "I4: interest in reading");
-        assert!(self.stopped.is_none() || !self.pending.is_relieved(), "I4: resumed when relieved");
-        assert!(self.failure.is_none() && !self.touched, "left unsettled");
+        if self.stopped.is_some() {
+            assert!(!self.pending.is_relieved(), "I4: whoever was stopped goes on when relieved");
+        }
+        assert!(self.failure.is_none(), "a failure left unreported");
+        assert!(!self.touched, "touched and left unsettled");
     }
 }
 
@@ -346,10 +349,10 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
 fn interest(readable: bool, writable: bool) -> Interest {
     let mut interest = Interest::PRIORITY;
     if readable {
-        interest = interest | Interest::READABLE;
+        interest |= Interest::READABLE;
     }
     if writable {
-        interest = interest | Interest::WRITABLE;
+        interest |= Interest::WRITABLE;
     }
     interest
 }

@@ -198,6 +198,9 @@ impl<H: Handler> Loop<H> {
 
     /// Hands over messages from other cores; how many.
     fn run_messages(&mut self) -> usize {
+        while let Some(peer) = self.core.mesh.relieved() {
+            self.handler.relieved(&mut self.core, peer);
+        }
         for taken in 0..self.core.budget.messages {
             let Some((from, message)) = self.core.mesh.take() else { return taken };
             self.core.counters.mesh_in += 1;
@@ -262,16 +265,17 @@ impl<H: Handler> Loop<H> {
                     self.core.counters.accepted += 1;
                     self.handler.accepted(&mut self.core, token, socket, peer);
                 }
-                Accepted::Aborted => {}
+                Accepted::Aborted => self.handler.not_accepted(&mut self.core, token, None),
                 Accepted::Nobody => {
                     listener.readable = false;
                     self.core.counters.would_block += 1;
+                    self.handler.not_accepted(&mut self.core, token, None);
                     return;
                 }
                 Accepted::Exhausted(error) => {
                     self.core.counters.accept_exhausted += 1;
                     self.core.exhaust_listener(token);
-                    self.handler.accept_exhausted(&mut self.core, token, &error);
+                    self.handler.not_accepted(&mut self.core, token, Some(&error));
                     return;
                 }
             }
@@ -314,9 +318,9 @@ impl<H: Handler> Loop<H> {
         };
         if let Some(end) = end {
             core.counters.failed += u64::from(matches!(end, End::Failed(_)));
-            // The socket is closed before the handler hears of it.
-            if let Some(state) = core.close(token) {
-                self.handler.closed(core, token, state, end);
+            if let Some(stream) = core.remove(token) {
+                let (socket, state) = stream.into_parts();
+                self.handler.closed(core, socket, state, end);
             }
             return;
         }

@@ -1,0 +1,94 @@
+//! Open descriptors: as many as the system allows, and whether they suffice.
+
+use crate::settings::Settings;
+use log::{info, warn};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use vmsgr_messenger::Service;
+
+/// Descriptors beside the connections' own: standard streams, signals, libraries.
+const SPARE: u64 = 64;
+
+/// Each loop has an epoll instance and a doorbell.
+const PER_CORE: u64 = 2;
+
+/// The limit of open descriptors (RLIMIT_NOFILE), raised as far as it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DescriptorLimit {
+    /// The soft limit as the daemon found it.
+    found: u64,
+    /// The hard limit, which is the soft one now, or why it is not.
+    raised: nix::Result<u64>,
+}
+
+impl DescriptorLimit {
+    /// Raises the soft limit to the hard one. Says nothing yet: the daemon may still be refused,
+    /// and then has one line to say.
+    pub fn raise() -> Self {
+        let (found, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
+            Ok(limits) => limits,
+            Err(error) => return Self { found: 0, raised: Err(error) },
+        };
+        Self { found, raised: setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard) }
+    }
+
+    /// Logs the limit, and whether what `settings` allow fits under it. Not fitting is no error: an
+    /// accept that finds no descriptor waits for one.
+    pub fn report(self, settings: &Settings) {
+        let found = self.found;
+        let limit = match self.raised {
+            Ok(hard) => {
+                info!("limit of open descriptors: {found}, now the hard limit, {hard}");
+                hard
+            }
+            Err(error) => {
+                warn!("limit of open descriptors: {found} could not be raised: {error}");
+                found
+            }
+        };
+        let needed = needed(settings);
+        if needed > limit {
+            warn!(
+                "max_connections {} may need {needed} descriptors, the limit is {limit}; raise the \
+                 hard limit (ulimit -Hn, LimitNOFILE=) or lower max_connections",
+                settings.max_connections
+            );
+        }
+    }
+}
+
+/// Descriptors open at most.
+fn needed(settings: &Settings) -> u64 {
+    let relays = settings
+        .listen
+        .iter()
+        .any(|listen| matches!(listen.service, Service::Relay(_) | Service::RelayOriginalDst));
+    let per_connection = if relays { 2 } else { 1 };
+    let cores = settings.core_mask.cores().len() as u64;
+    let per_core = PER_CORE + settings.listen.len() as u64;
+    settings.max_connections as u64 * per_connection + cores * per_core + SPARE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::tests::merge;
+
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        let limit = DescriptorLimit::raise();
+        let hard = limit.raised.unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+        assert_eq!(DescriptorLimit::raise(), DescriptorLimit { found: hard, raised: Ok(hard) });
+    }
+
+    #[test]
+    fn a_relay_needs_two_descriptors_for_a_connection() {
+        let needed = |service| {
+            let listen = format!("127.0.0.1:0={service}");
+            needed(&merge(&["-l", &listen, "--max-connections", "1000"], None).unwrap())
+        };
+        assert_eq!(needed("relay:original-dst"), needed("echo") + 1000);
+        assert_eq!(needed("relay:127.0.0.1:1"), needed("echo") + 1000);
+        assert!((1000..1100).contains(&needed("discard")));
+    }
+}

@@ -1,0 +1,271 @@
+//! The running daemon: the main thread, which starts the messenger and then sleeps until a signal
+//! or a core has something to say.
+
+use crate::limits::DescriptorLimit;
+use crate::notify;
+use crate::refusal::Refusal;
+use crate::report::Report;
+use crate::settings::{ListenSettings, Settings};
+use crate::signals::{Signal, Signals};
+use log::{error, info, warn};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::panic::PanicHookInfo;
+use std::process::ExitCode;
+use std::time::Duration;
+use vmsgr_messenger::{
+    Bound, ConnectOptions, ConnectionOptions, Event, Job, Messenger, Options, SocketOptions,
+};
+use vmsgr_reactor::{Budget, Exit, Marks};
+
+const SIGNALS: Token = Token(0);
+const DOORBELL: Token = Token(1);
+
+/// Runs until a signal says to stop, or a loop ends that should not. Refusals come before any
+/// thread starts.
+pub fn run(
+    settings: Settings,
+    limit: DescriptorLimit,
+    signals: Signals,
+) -> Result<ExitCode, Refusal> {
+    let cores = settings.core_mask.cores().len();
+    let bound = bind(&settings, cores)?;
+    limit.report(&settings);
+    std::panic::set_hook(Box::new(log_panic));
+    if settings.listens_by_default {
+        info!("nobody named a listener: echo on 127.0.0.1:7400; try it: nc 127.0.0.1 7400");
+    }
+    let served = Messenger::start(&settings.core_mask, options(&settings))
+        .and_then(|messenger| Daemon::new(&settings, signals, messenger, bound))
+        .and_then(Daemon::serve);
+    Ok(served.unwrap_or_else(|error| {
+        error!("the daemon cannot go on: {error}");
+        ExitCode::FAILURE
+    }))
+}
+
+/// Binds every listener, before anything is served.
+fn bind(settings: &Settings, cores: usize) -> Result<Vec<(Bound, ListenSettings)>, Refusal> {
+    let bind = |listen: &ListenSettings| {
+        let options = socket_options(settings, listen.backlog);
+        Bound::bind(listen.address, cores, &options)
+            .map(|bound| (bound, listen.clone()))
+            .map_err(|error| Refusal::new(format_args!("listen {}", listen.address), error))
+    };
+    settings.listen.iter().map(bind).collect()
+}
+
+fn socket_options(settings: &Settings, backlog: u32) -> SocketOptions {
+    SocketOptions {
+        keepalive: settings.socket.keepalive,
+        send_buffer_bytes: settings.socket.send_buffer_bytes,
+        receive_buffer_bytes: settings.socket.receive_buffer_bytes,
+        // In 1..=65535.
+        backlog: backlog as i32,
+    }
+}
+
+fn options(settings: &Settings) -> Options {
+    let connection = &settings.connection;
+    Options {
+        placement: settings.placement,
+        spin: settings.spin,
+        budget: Budget::default(),
+        max_connections: Some(settings.max_connections),
+        socket: socket_options(settings, settings.socket.backlog),
+        connect: ConnectOptions {
+            time_out: settings.relay.connect_timeout,
+            mark: settings.relay.mark,
+            source: settings.relay.source,
+            family: settings.relay.family,
+        },
+        connection: ConnectionOptions {
+            idle_time_out: connection.idle_timeout,
+            marks: Marks::new(connection.low_water_bytes, connection.high_water_bytes)
+                .expect("the settings were checked"),
+        },
+    }
+}
+
+/// A panic is logged like everything else; the loop that it ends is reported by [`Daemon`].
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    error!("thread '{}': {}", thread.name().unwrap_or("?"), panic.to_string().replace('\n', ": "));
+}
+
+/// The main thread's part.
+#[derive(Debug)]
+struct Daemon {
+    poll: Poll,
+    signals: Signals,
+    messenger: Messenger,
+    /// The numbers of the cores, by their place in the mask.
+    cores: Vec<usize>,
+    drain_timeout: Duration,
+    /// What is listened on, for the lines that say so; taken when they have been written.
+    announcement: Option<String>,
+    /// Listeners that are not served by every core yet: one for each core and listener.
+    unconfirmed: usize,
+    report: Option<Report>,
+    /// Loops that still run.
+    running: usize,
+    stopping: bool,
+    /// Connections that did not drain in time.
+    cut_off: usize,
+}
+
+impl Daemon {
+    fn new(
+        settings: &Settings,
+        signals: Signals,
+        mut messenger: Messenger,
+        bound: Vec<(Bound, ListenSettings)>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut signal_source = SourceFd(&signals.as_raw_fd());
+        poll.registry().register(&mut signal_source, SIGNALS, Interest::READABLE)?;
+        messenger.doorbell().register(poll.registry(), DOORBELL)?;
+        let mut announcement = String::new();
+        let unconfirmed = bound.len() * messenger.cores();
+        for (bound, listen) in bound {
+            announcement += &format!("listening {} {}\n", bound.address(), listen.name);
+            let job = Job::Listen { bound, service: listen.service };
+            messenger.submit(job).map_err(io::Error::other)?;
+        }
+        Ok(Self {
+            poll,
+            signals,
+            cores: settings.core_mask.cores().to_vec(),
+            drain_timeout: settings.drain_timeout,
+            announcement: Some(announcement),
+            unconfirmed,
+            report: None,
+            running: messenger.cores(),
+            messenger,
+            stopping: false,
+            cut_off: 0,
+        })
+    }
+
+    fn serve(mut self) -> io::Result<ExitCode> {
+        let mut events = Events::with_capacity(2);
+        loop {
+            while let Some(signal) = self.signals.next()? {
+                if let Some(code) = self.signal(signal) {
+                    return Ok(code);
+                }
+            }
+            while let Some(event) = self.messenger.take() {
+                if let Some(code) = self.event(event) {
+                    return Ok(code);
+                }
+            }
+            self.messenger.publish();
+            if self.messenger.fall_asleep() {
+                match self.poll.poll(&mut events, None) {
+                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                    _ => self.messenger.woke_up(),
+                }
+            }
+        }
+    }
+
+    /// Acts on a signal; the exit code, if it is the end.
+    fn signal(&mut self, signal: Signal) -> Option<ExitCode> {
+        match signal {
+            Signal::Report => {
+                // A report under way serves who asks meanwhile, too.
+                if self.report.is_none() {
+                    self.report = Some(Report::new(&self.cores));
+                    self.messenger.report();
+                }
+                None
+            }
+            Signal::Stop if self.stopping => {
+                warn!("stopped at once, without waiting for connections to drain");
+                Some(ExitCode::FAILURE)
+            }
+            Signal::Stop => {
+                self.stopping = true;
+                let seconds = self.drain_timeout.as_secs();
+                info!("stopping; connections have {seconds} s to drain, another signal ends that");
+                notify::stopping();
+                self.messenger.drain(self.drain_timeout);
+                None
+            }
+        }
+    }
+
+    /// Acts on what a core tells; the exit code, if it is the end.
+    fn event(&mut self, event: Event) -> Option<ExitCode> {
+        match event {
+            Event::Listening { .. } => {
+                self.unconfirmed -= 1;
+                if self.unconfirmed == 0 {
+                    self.announce();
+                }
+                None
+            }
+            Event::Failed { error, .. } => {
+                error!("a listener cannot be served: {error}");
+                Some(ExitCode::FAILURE)
+            }
+            Event::Report { core, counters } => {
+                if let Some(report) = &mut self.report
+                    && report.add(core, *counters)
+                {
+                    // Nothing can be done about a stderr that is gone.
+                    let _ = writeln!(io::stderr(), "{report}");
+                    self.report = None;
+                }
+                None
+            }
+            Event::Drained { cut_off, .. } => {
+                self.cut_off += cut_off;
+                None
+            }
+            Event::Exited { core, exit } => self.exited(core, exit),
+            Event::Connected { .. } | Event::Closed(_) => None,
+        }
+    }
+
+    /// Says, for scripts, where is listened, and that all is.
+    fn announce(&mut self) {
+        let Some(announcement) = self.announcement.take() else { return };
+        let mut stdout = io::stdout().lock();
+        let written = writeln!(stdout, "{announcement}ready").and_then(|()| stdout.flush());
+        if let Err(error) = written {
+            warn!("standard output: {error}");
+        }
+        notify::ready();
+    }
+
+    fn exited(&mut self, core: usize, exit: Exit) -> Option<ExitCode> {
+        match exit {
+            Exit::Stopped if self.stopping => {
+                self.running -= 1;
+                (self.running == 0).then(|| {
+                    match self.cut_off {
+                        0 => info!("stopped; all connections have drained"),
+                        cut_off => warn!("stopped; {cut_off} connections were cut off"),
+                    }
+                    ExitCode::SUCCESS
+                })
+            }
+            Exit::Stopped => {
+                error!("the loop on core {core} has ended by itself; the daemon stops");
+                Some(ExitCode::FAILURE)
+            }
+            Exit::Failed(error) => {
+                error!("the loop on core {core} has failed: {error}; the daemon stops");
+                Some(ExitCode::FAILURE)
+            }
+            Exit::Panicked(message) => {
+                error!("the loop on core {core} has panicked: {message}; the daemon stops");
+                Some(ExitCode::FAILURE)
+            }
+        }
+    }
+}

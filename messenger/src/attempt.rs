@@ -1,0 +1,203 @@
+//! Making connections: the upstream side of relays, and connect jobs.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use log::Level;
+use mio::net::TcpStream;
+use vmsgr_reactor::Token;
+
+use crate::complaints::complain;
+use crate::connection::{Attempt, Connection, ConnectionId, Role, Targets};
+use crate::job::{Event, JobId};
+use crate::name::Service;
+use crate::worker::{Begun, Ending, Timer, Worker, WorkerCore};
+
+/// A connection to be made, and what for.
+#[derive(Debug)]
+struct Wanted {
+    id: ConnectionId,
+    role: Role,
+    job: Option<JobId>,
+    targets: Targets,
+}
+
+impl Worker {
+    /// Takes an accepted client, and begins to connect to its upstream on the same core. The
+    /// client is not read until that is there: what it sends stays with the kernel.
+    pub(crate) fn begin_relay(
+        &mut self,
+        core: &mut WorkerCore,
+        id: ConnectionId,
+        socket: TcpStream,
+        peer: SocketAddr,
+        targets: Arc<[SocketAddr]>,
+    ) {
+        let role = Role::Client { upstream: None };
+        let state = Connection { id, peer, role, attempt: None, idle: None, job: None };
+        match core.add(socket, self.pending(), state) {
+            Ok(client) => {
+                core.set_reading(client, false);
+                let role = Role::Upstream { client };
+                let targets = Targets { all: targets, next: 0 };
+                self.attempt(core, Wanted { id, role, job: None, targets });
+            }
+            Err(error) => self.could_not_add(core, id, peer, &error),
+        }
+    }
+
+    /// Does a connect job.
+    pub(crate) fn connect(
+        &mut self,
+        core: &mut WorkerCore,
+        job: JobId,
+        targets: Arc<[SocketAddr]>,
+        service: &Service,
+    ) {
+        let role = match service {
+            Service::Discard => Role::Discard,
+            // A relay has its upstream from a client; the messenger refuses such a job.
+            Service::Echo | Service::Relay(_) | Service::RelayOriginalDst => Role::Echo,
+        };
+        let targets = Targets { all: targets, next: 0 };
+        let id = self.next_id();
+        self.attempt(core, Wanted { id, role, job: Some(job), targets });
+    }
+
+    /// Tries the next address at which something can be tried.
+    fn attempt(&mut self, core: &mut WorkerCore, mut wanted: Wanted) {
+        let mut last = (None, io::Error::other("no address of the wanted family"));
+        while let Some(target) = wanted.targets.next() {
+            if !self.connector.allows(target) {
+                continue;
+            }
+            wanted = match self.begin(core, wanted, target) {
+                Ok(()) => return,
+                Err((wanted, error)) => {
+                    last = (Some(target), error);
+                    wanted
+                }
+            };
+        }
+        let (target, error) = last;
+        self.give_up(core, &wanted, target, error);
+    }
+
+    fn begin(
+        &mut self,
+        core: &mut WorkerCore,
+        wanted: Wanted,
+        target: SocketAddr,
+    ) -> Result<(), (Wanted, io::Error)> {
+        let socket = match self.connector.begin(target) {
+            Ok(socket) => socket,
+            Err(error) => return Err((wanted, error)),
+        };
+        let Wanted { id, role, job, targets } = wanted;
+        let client = match role {
+            Role::Upstream { client } => Some(client),
+            _ => None,
+        };
+        let attempt = Some(Box::new(Attempt { targets, time_out: None }));
+        let state = Connection { id, peer: target, role, attempt, idle: None, job };
+        // Registering fails only for want of kernel memory: no other address would help.
+        let token = match core.connect(socket, self.pending(), state) {
+            Ok(token) => token,
+            Err(error) => {
+                let role = client.map_or(Role::Discard, |client| Role::Upstream { client });
+                let targets = Targets { all: [].into(), next: 0 };
+                return Err((Wanted { id, role, job, targets }, error));
+            }
+        };
+        let timer = core.arm(self.connector.options.time_out, Timer::Attempt(token));
+        if let Some(attempt) = core.state_mut(token).and_then(|state| state.attempt.as_mut()) {
+            attempt.time_out = Some(timer);
+        }
+        if let Some(client) = client.and_then(|client| core.state_mut(client)) {
+            client.role = Role::Client { upstream: Some(token) };
+        }
+        if let Some(job) = job {
+            self.jobs.insert(job, Begun::Stream(token));
+        }
+        Ok(())
+    }
+
+    /// A connection has been made.
+    pub(crate) fn established(&mut self, core: &mut WorkerCore, token: Token) {
+        let Some(state) = core.state_mut(token) else { return };
+        let attempt = state.attempt.take();
+        let (connection, peer, job) = (state.id, state.peer, state.job);
+        let client = state.role.other();
+        if let Some(timer) = attempt.and_then(|attempt| attempt.time_out) {
+            core.cancel(timer);
+        }
+        if let Some(client) = client {
+            core.set_reading(client, true);
+        }
+        self.watch_idleness(core, token);
+        if let Some(job) = job {
+            self.tell(core, Event::Connected { job, connection, peer });
+        }
+    }
+
+    /// The address that a connection tried has not answered in time.
+    pub(crate) fn attempt_timed_out(&mut self, core: &mut WorkerCore, token: Token) {
+        if let Some(state) = core.close(token) {
+            self.attempt_failed(core, state, ErrorKind::TimedOut.into());
+        }
+    }
+
+    /// The address that a connection tried has refused, or has not answered.
+    pub(crate) fn attempt_failed(
+        &mut self,
+        core: &mut WorkerCore,
+        mut state: Connection,
+        error: io::Error,
+    ) {
+        let Some(attempt) = state.attempt.take() else { return };
+        if let Some(timer) = attempt.time_out {
+            core.cancel(timer);
+        }
+        let Connection { id, peer, role, job, .. } = state;
+        let mut wanted = Wanted { id, role, job, targets: attempt.targets };
+        let left = &wanted.targets.all[wanted.targets.next.min(wanted.targets.all.len())..];
+        if left.iter().any(|target| self.connector.allows(*target)) {
+            self.attempt(core, wanted);
+        } else {
+            wanted.targets.next = usize::MAX;
+            self.give_up(core, &wanted, Some(peer), error);
+        }
+    }
+
+    /// No address is left to try.
+    fn give_up(
+        &mut self,
+        core: &mut WorkerCore,
+        wanted: &Wanted,
+        target: Option<SocketAddr>,
+        error: io::Error,
+    ) {
+        let id = wanted.id;
+        let target = target.map_or_else(|| "none".to_owned(), |target| target.to_string());
+        let client = wanted.role.other();
+        let peer = client.and_then(|client| core.state(client)).map(|state| state.peer);
+        let now = core.now();
+        if let Some(peer) = peer {
+            complain!(
+                self.complaints,
+                now,
+                Level::Warn,
+                "conn={id} peer={peer} upstream={target} could not be reached: {error}"
+            );
+        }
+        if let Some(client) = client {
+            // Not a proper end: the client must not take it for an empty answer.
+            self.end(core, client, Ending::Reset);
+        }
+        if let Some(job) = wanted.job {
+            self.end_job(core, job, Some(error));
+        }
+        self.left(core);
+    }
+}

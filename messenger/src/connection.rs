@@ -1,0 +1,91 @@
+//! What the messenger keeps for a connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use vmsgr_reactor::{TimerId, Token};
+
+use crate::job::JobId;
+
+/// Names a connection for as long as the daemon runs; shown as `CORE.SERIAL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// The core that named it, by its place in the core mask.
+    pub core: u16,
+    /// Counts up from 1 on each core.
+    pub serial: u64,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.core, self.serial)
+    }
+}
+
+/// What happens with the bytes of a connection.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Echo,
+    Discard,
+    /// The client's side of a relay; `None` while no upstream is being tried.
+    Client {
+        upstream: Option<Token>,
+    },
+    /// The upstream's side.
+    Upstream {
+        client: Token,
+    },
+}
+
+impl Role {
+    /// The other side of a relay; it may be gone already.
+    pub(crate) fn other(&self) -> Option<Token> {
+        match self {
+            Self::Echo | Self::Discard => None,
+            Self::Client { upstream } => *upstream,
+            Self::Upstream { client } => Some(*client),
+        }
+    }
+}
+
+/// A connection, as a loop keeps it beside the socket and its pending data.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Both sides of a relay have the same.
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) role: Role,
+    /// While it is being made.
+    pub(crate) attempt: Option<Box<Attempt>>,
+    /// The idle time-out; both sides of a relay have the same.
+    pub(crate) idle: Option<TimerId>,
+    /// The job that asked for it, to be told about its end.
+    pub(crate) job: Option<JobId>,
+}
+
+/// A connection being made.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) targets: Targets,
+    /// Bounds the wait for an answer.
+    pub(crate) time_out: Option<TimerId>,
+}
+
+/// The addresses that a connection may be made to, in the order in which they are tried.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    pub(crate) all: Arc<[SocketAddr]>,
+    /// The one to be tried next.
+    pub(crate) next: usize,
+}
+
+impl Iterator for Targets {
+    type Item = SocketAddr;
+
+    fn next(&mut self) -> Option<SocketAddr> {
+        let target = self.all.get(self.next).copied();
+        self.next += 1;
+        target
+    }
+}
