@@ -17,7 +17,7 @@ use crate::listener::Listener;
 use crate::mesh::Port;
 use crate::pending::Pending;
 use crate::socket::Socket;
-use crate::stream::{Received, Stream};
+use crate::stream::{Readiness, Received, Stream};
 use crate::timers::{TimerId, Timers};
 use crate::token::{DOORBELL, Token};
 
@@ -62,12 +62,6 @@ impl Default for Budget {
 /// A loop's streams, listeners, timers and messages: what its [`Handler`] acts on.
 ///
 /// It belongs to the thread that it was made on (I7): it can be neither sent nor shared.
-///
-/// ```compile_fail
-/// fn send<H: vmsgr_reactor::Handler>(core: vmsgr_reactor::Core<H>) {
-///     std::thread::spawn(move || drop(core));
-/// }
-/// ```
 pub struct Core<H: Handler> {
     pub(crate) poll: Poll,
     pub(crate) entries: Slab<Entry<H>>,
@@ -364,6 +358,32 @@ impl<H: Handler> Core<H> {
         match self.entries.get_mut(token.key()) {
             Some(Entry::Stream(stream)) if stream.generation == token.generation() => Some(stream),
             _ => None,
+        }
+    }
+
+    /// Takes in what the poll says of `token`; false if that is gone.
+    pub(crate) fn note(&mut self, token: Token, readiness: Readiness) -> bool {
+        match self.entries.get_mut(token.key()) {
+            Some(Entry::Stream(stream)) if stream.generation == token.generation() => {
+                stream.note(readiness);
+                self.make_ready(token);
+                if readiness.writable || readiness.error {
+                    self.touch(token);
+                }
+                true
+            }
+            Some(Entry::Listener(listener)) if listener.generation == token.generation() => {
+                listener.readable = true;
+                if !mem::replace(&mut listener.queued, true) {
+                    self.ready.push_back(token);
+                }
+                true
+            }
+            // The event was on its way when its stream was closed.
+            _ => {
+                self.counters.stale_events += 1;
+                false
+            }
         }
     }
 

@@ -6,8 +6,12 @@ mod doorbell;
 mod handler;
 mod listener;
 mod mesh;
+#[cfg(all(test, loom))]
+mod models;
 mod pending;
 mod room;
+#[cfg(test)]
+mod scripted;
 mod sleep;
 mod socket;
 mod spin;

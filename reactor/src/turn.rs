@@ -21,8 +21,9 @@ const EVENTS: usize = 1024;
 
 /// An event loop. Made on the thread that runs it.
 pub struct Loop<H: Handler> {
-    core: Core<H>,
-    handler: H,
+    pub(crate) core: Core<H>,
+    pub(crate) handler: H,
+    /// Empty but during the wait and the first step of a turn.
     events: Events,
     spin: Spin,
 }
@@ -118,7 +119,8 @@ impl<H: Handler> Loop<H> {
         }
     }
 
-    fn has_work(&mut self) -> bool {
+    /// There is something to do before it may sleep.
+    pub(crate) fn has_work(&mut self) -> bool {
         !self.core.ready.is_empty() || self.core.mesh.has_work() || self.is_timer_due()
     }
 
@@ -144,36 +146,12 @@ impl<H: Handler> Loop<H> {
     /// Marks ready what the events name; how many of them named something.
     fn collect(&mut self) -> usize {
         let mut found = 0;
-        let core = &mut self.core;
         for event in &self.events {
             let token = Token::from(event.token());
-            if token == DOORBELL {
-                // What it rang for lies in the rings.
-                continue;
+            // What the doorbell rang for lies in the rings.
+            if token != DOORBELL {
+                found += usize::from(self.core.note(token, Readiness::from(event)));
             }
-            match core.entries.get_mut(token.key()) {
-                Some(Entry::Stream(stream)) if stream.generation == token.generation() => {
-                    stream.note(Readiness::from(event));
-                    let to_settle = event.is_writable() || event.is_error();
-                    core.make_ready(token);
-                    if to_settle {
-                        core.touch(token);
-                    }
-                }
-                Some(Entry::Listener(listener)) if listener.generation == token.generation() => {
-                    listener.readable = true;
-                    if !listener.queued {
-                        listener.queued = true;
-                        core.ready.push_back(token);
-                    }
-                }
-                // The event was on its way when its stream was closed.
-                _ => {
-                    core.counters.stale_events += 1;
-                    continue;
-                }
-            }
-            found += 1;
         }
         self.events.clear();
         found
