@@ -1,4 +1,57 @@
-//! Placeholder.
+//! What the bytes mean and where they go: jobs, listeners, connectors, connections, services.
+//!
+//! A [`Messenger`] runs one loop of [`vmsgr_reactor`] on every core of a mask and gives them
+//! [jobs](Job): listen on an address, make a connection, end one of those. Every accepted
+//! connection goes to the core that [placement](Placement) chooses and stays there; a
+//! [service](Service) says what happens with its bytes.
+//!
+//! ```text
+//!                 Messenger  (any thread)
+//!            jobs |   ^ events
+//!                 v   |              the mesh
+//!      +---------------------+      +---------------------+
+//!      | worker of core 0    |<====>| worker of core 1    |   accepted sockets change cores
+//!      |  listener :7400     |      |  listener :7400     |   one SO_REUSEPORT socket each
+//!      |  connections        |      |  connections        |
+//!      |   echo, discard,    |      |                     |
+//!      |   relay --> connector      |                     |
+//!      +---------------------+      +---------------------+
+//! ```
+//!
+//! Where to look: `messenger.rs` is the side that asks, `worker.rs` the side of a core that does;
+//! `message.rs` is all that travels between them. `bind.rs` makes listening sockets, `connector.rs`
+//! connecting ones and `attempt.rs` sees those through; `placement.rs` and `census.rs` choose the
+//! core and keep the limit; `drain.rs` stops without losing what is under way.
+//!
+//! # Example
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::time::Duration;
+//! use vmsgr_messenger::{Bound, Event, Job, Messenger, Options, Service};
+//! use vmsgr_reactor::CoreMask;
+//!
+//! let mask = CoreMask::first()?;
+//! let options = Options::default();
+//! let bound = Bound::bind("127.0.0.1:0".parse()?, mask.cores().len(), &options.socket)?;
+//! let address = bound.address();
+//!
+//! let mut messenger = Messenger::start(&mask, options)?;
+//! messenger.submit(Job::Listen { bound, service: Service::Echo })?;
+//! messenger.publish();
+//!
+//! let mut socket = std::net::TcpStream::connect(address)?;
+//! let mut answer = [0; 5];
+//! socket.write_all(b"hello")?;
+//! socket.read_exact(&mut answer)?;
+//! assert_eq!(&answer, b"hello");
+//!
+//! messenger.drain(Duration::from_secs(1));
+//! messenger.publish();
+//! messenger.join();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 mod attempt;
 mod bind;
 mod census;

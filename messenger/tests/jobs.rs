@@ -1,0 +1,202 @@
+//! Jobs: what a messenger is asked to do and what it answers, over real sockets.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use vmsgr_messenger::*;
+use vmsgr_reactor::CoreMask;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn start(options: Options) -> Messenger {
+    Messenger::start(&CoreMask::all().unwrap(), options).unwrap()
+}
+
+/// The first event that `wanted` makes something of.
+fn wait<T>(messenger: &mut Messenger, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        messenger.publish();
+        if let Some(found) = messenger.take().and_then(&mut wanted) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "nothing heard");
+        std::thread::yield_now();
+    }
+}
+
+fn listen(messenger: &mut Messenger, service: Service) -> (JobId, SocketAddr) {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let bound = Bound::bind(any, messenger.cores(), &SocketOptions::default()).unwrap();
+    let address = bound.address();
+    let job = messenger.submit(Job::Listen { bound, service }).unwrap();
+    for _ in 0..messenger.cores() {
+        wait(messenger, |event| match event {
+            Event::Listening { job: told, .. } if told == job => Some(()),
+            _ => None,
+        });
+    }
+    (job, address)
+}
+
+fn connect(messenger: &mut Messenger, targets: &[SocketAddr], service: Service) -> JobId {
+    messenger.submit(Job::Connect { targets: targets.into(), service }).unwrap()
+}
+
+fn dial(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
+}
+
+fn ping(socket: &mut TcpStream) {
+    socket.write_all(b"ping").unwrap();
+    let mut answer = [0; 4];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+fn end(mut messenger: Messenger) {
+    messenger.drain(DEADLINE);
+    messenger.publish();
+    messenger.join();
+}
+
+#[test]
+fn a_listen_job_serves_until_it_is_closed_and_its_connections_go_on() {
+    let mut messenger = start(Options::default());
+    let (job, address) = listen(&mut messenger, Service::Echo);
+    let mut socket = dial(address);
+    ping(&mut socket);
+    messenger.submit(Job::Close(job)).unwrap();
+    for _ in 0..messenger.cores() {
+        wait(&mut messenger, |event| {
+            matches!(event, Event::Closed(told) if told == job).then_some(())
+        });
+    }
+    let refused = TcpStream::connect(address).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    ping(&mut socket);
+    end(messenger);
+}
+
+#[test]
+fn a_connect_job_tries_its_addresses_in_order_and_serves_the_first_that_answers() {
+    let mut messenger = start(Options::default());
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let job = connect(&mut messenger, &[nobody, target], Service::Echo);
+    let (id, peer) = wait(&mut messenger, |event| match event {
+        Event::Connected { job: told, connection, peer } if told == job => Some((connection, peer)),
+        Event::Failed { error, .. } => panic!("{error}"),
+        _ => None,
+    });
+    assert_eq!((peer, id.serial), (target, 1));
+    let mut socket = listener.accept().unwrap().0;
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    ping(&mut socket);
+    messenger.submit(Job::Close(job)).unwrap();
+    wait(&mut messenger, |event| matches!(event, Event::Closed(told) if told == job).then_some(()));
+    assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+    end(messenger);
+}
+
+#[test]
+fn a_connect_job_that_nobody_answers_fails_with_the_reason() {
+    let mut messenger = start(Options::default());
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let job = connect(&mut messenger, &[nobody], Service::Discard);
+    let error = wait(&mut messenger, |event| match event {
+        Event::Failed { job: told, error } if told == job => Some(error),
+        _ => None,
+    });
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    let family = Some(Family::V6);
+    let connect_options = ConnectOptions { family, ..ConnectOptions::default() };
+    end(messenger);
+    let mut messenger = start(Options { connect: connect_options, ..Options::default() });
+    connect(&mut messenger, &[nobody], Service::Echo);
+    let error = wait(&mut messenger, |event| match event {
+        Event::Failed { error, .. } => Some(error),
+        _ => None,
+    });
+    assert!(error.to_string().contains("family"), "{error}");
+    end(messenger);
+}
+
+#[test]
+fn a_connection_from_a_chosen_source_comes_from_there_and_its_end_is_told() {
+    let source = Some("127.0.0.9".parse().unwrap());
+    let connect_options = ConnectOptions { source, ..ConnectOptions::default() };
+    let mut messenger = start(Options { connect: connect_options, ..Options::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let job = connect(&mut messenger, &[target], Service::Discard);
+    messenger.publish();
+    let (socket, from) = listener.accept().unwrap();
+    assert_eq!(from.ip().to_string(), "127.0.0.9");
+    drop(socket);
+    wait(&mut messenger, |event| matches!(event, Event::Closed(told) if told == job).then_some(()));
+    end(messenger);
+}
+
+#[test]
+fn jobs_that_make_no_sense_are_refused() {
+    let mut messenger = start(Options::default());
+    let any = "127.0.0.1:0".parse().unwrap();
+    let cores = messenger.cores() + 1;
+    let bound = Bound::bind(any, cores, &SocketOptions::default()).unwrap();
+    let error = messenger.submit(Job::Listen { bound, service: Service::Echo }).unwrap_err();
+    assert!(matches!(error, JobError::Cores { .. }));
+    let error = messenger.submit(Job::Connect { targets: [].into(), service: Service::Echo });
+    assert!(matches!(error, Err(JobError::NoTarget)));
+    let relay = Service::Relay([any].into());
+    let error = messenger.submit(Job::Connect { targets: [any].into(), service: relay });
+    assert!(matches!(error, Err(JobError::RelayConnects)));
+    end(messenger);
+}
+
+#[test]
+fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let idle_time_out = Some(Duration::from_millis(200));
+    let connection = ConnectionOptions { idle_time_out, ..ConnectionOptions::default() };
+    let mut messenger = start(Options { connection, ..Options::default() });
+    let (_, address) = listen(&mut messenger, Service::Echo);
+    let (mut busy, mut idle) = (dial(address), dial(address));
+    idle.set_nonblocking(true).unwrap();
+    let start = Instant::now();
+    loop {
+        ping(&mut busy);
+        match idle.read(&mut [0]) {
+            Ok(0) => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(start.elapsed() < DEADLINE);
+    }
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    ping(&mut busy);
+    end(messenger);
+}
+
+#[test]
+fn a_report_comes_from_every_core() {
+    let mut messenger = start(Options::default());
+    messenger.report();
+    let mut cores: Vec<_> = (0..messenger.cores())
+        .map(|_| {
+            wait(&mut messenger, |event| match event {
+                Event::Report { core, counters } => {
+                    assert!(counters.mesh_in >= 1);
+                    Some(core)
+                }
+                _ => None,
+            })
+        })
+        .collect();
+    cores.sort_unstable();
+    assert_eq!(cores, (0..messenger.cores()).collect::<Vec<_>>());
+    end(messenger);
+}
