@@ -17,6 +17,7 @@ use crate::listener::Listener;
 use crate::mesh::Port;
 use crate::pending::Pending;
 use crate::socket::Socket;
+use crate::stage::Stage;
 use crate::stream::{Readiness, Received, Stream};
 use crate::timers::{TimerId, Timers};
 use crate::token::{DOORBELL, Token};
@@ -77,8 +78,7 @@ pub struct Core<H: Handler> {
     pub(crate) mesh: Port<H::Message>,
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
-    /// Where bytes are read that do not stay; so an idle connection owns no buffer.
-    scratch: Box<[u8]>,
+    stage: Stage,
     /// The time of this turn, once someone asked for it.
     pub(crate) now: Option<Instant>,
     pub(crate) watch_settled: bool,
@@ -101,7 +101,7 @@ impl<H: Handler> Core<H> {
             mesh,
             counters: Counters::default(),
             budget,
-            scratch: vec![0; budget.bytes].into_boxed_slice(),
+            stage: Stage::new(budget.bytes),
             now: None,
             watch_settled: false,
             stopping: false,
@@ -226,21 +226,26 @@ impl<H: Handler> Core<H> {
     /// Reads once, at most the budget of a turn, and hands the bytes over as they lie in the
     /// scratch buffer: they are gone afterwards.
     pub fn read(&mut self, stream: Token, take: impl FnOnce(&[u8])) -> Received {
-        let mut scratch = mem::take(&mut self.scratch);
-        let received = self.read_into(stream, &mut scratch);
+        let mut stage = mem::take(&mut self.stage);
+        let into = stage.spare(self.budget.bytes);
+        let received = self.read_into(stream, into);
         if let Received::Bytes(count) = received {
-            take(&scratch[..count]);
+            take(&into[..count]);
         }
-        self.scratch = scratch;
+        self.stage = stage;
         received
     }
 
     /// Reads from `from` once, at most the budget of a turn, and sends that to `to`, which may be
-    /// the same stream. What the socket of `to` does not take at once becomes its pending data;
-    /// while that is full `from` is not read (I4), and is resumed when it is relieved.
+    /// the same stream. What the socket of `to` does not take becomes its pending data; while that
+    /// is full `from` is not read (I4), and is resumed when it is relieved.
     pub fn transfer(&mut self, from: Token, to: Token) -> Received {
         let budget = self.budget.bytes;
+        if self.stream(to).is_some_and(|target| target.staged) || self.stage.is_full() {
+            self.send_staged();
+        }
         let Some(target) = self.stream_mut(to) else { return Received::Nothing };
+        debug_assert!(!target.is_finishing(), "sent after the end");
         let room = target.pending.room();
         if room == 0 {
             target.stopped = Some(from);
@@ -249,13 +254,15 @@ impl<H: Handler> Core<H> {
         }
         let most = room.min(budget);
         if target.pending.is_empty() {
-            // Straight from the scratch buffer to the socket; only what it leaves is kept.
-            let mut scratch = mem::take(&mut self.scratch);
-            let received = self.read_into(from, &mut scratch[..most]);
+            let mut stage = mem::take(&mut self.stage);
+            let received = self.read_into(from, stage.spare(most));
             if let Received::Bytes(count) = received {
-                self.send(to, &scratch[..count]);
+                match stage.put(to, count) {
+                    Some(bytes) => self.send(to, bytes),
+                    None => self.stream_mut(to).expect("reading removes no stream").staged = true,
+                }
             }
-            self.scratch = scratch;
+            self.stage = stage;
             received
         } else {
             // Others wait already: behind them, without a copy.
@@ -268,6 +275,21 @@ impl<H: Handler> Core<H> {
             self.touch(to);
             received
         }
+    }
+
+    /// Sends what was read in this turn and waits on the stage.
+    pub(crate) fn send_staged(&mut self) {
+        let mut stage = mem::take(&mut self.stage);
+        let mut next = 0;
+        while let Some((to, bytes)) = stage.piece(next) {
+            next += 1;
+            if let Some(target) = self.stream_mut(to) {
+                target.staged = false;
+                self.send(to, bytes);
+            }
+        }
+        stage.clear();
+        self.stage = stage;
     }
 
     fn read_into(&mut self, stream: Token, into: &mut [u8]) -> Received {
@@ -287,11 +309,10 @@ impl<H: Handler> Core<H> {
 
     /// Sends bytes for which there is room in the pending data of `to`.
     fn send(&mut self, to: Token, bytes: &[u8]) {
-        let Some(Entry::Stream(stream)) = self.entries.get_mut(to.key()) else { return };
-        debug_assert!(!stream.is_finishing(), "sent after the end");
-        let taken = stream.offer(bytes, &mut self.counters);
+        let Some(Entry::Stream(target)) = self.entries.get_mut(to.key()) else { return };
+        let taken = target.offer(bytes, &mut self.counters);
         if taken < bytes.len() {
-            let kept = stream.pending.append(&bytes[taken..]);
+            let kept = target.pending.append(&bytes[taken..]);
             debug_assert_eq!(kept, bytes.len() - taken, "no more is read than there is room for");
             self.touch(to);
         }
@@ -300,6 +321,10 @@ impl<H: Handler> Core<H> {
     /// Adds bytes to the pending data of a stream; all that a turn adds leaves with one `writev`
     /// at its end. How many there was room for: the rest is the caller's to keep.
     pub fn queue(&mut self, stream: Token, bytes: &[u8]) -> usize {
+        if self.stream(stream).is_some_and(|target| target.staged) {
+            // What was read before comes before.
+            self.send_staged();
+        }
         let Some(target) = self.stream_mut(stream) else { return 0 };
         debug_assert!(!target.is_finishing(), "sent after the end");
         let taken = target.pending.append(bytes);

@@ -114,6 +114,7 @@ mod scripted;
 mod sleep;
 mod socket;
 mod spin;
+mod stage;
 mod stream;
 mod sync;
 mod threads;

@@ -60,6 +60,7 @@ impl<H: Handler> Loop<H> {
         self.spin.worked(found);
         self.core.counters.wakeups_empty += u64::from(slept && found == 0);
         self.run_ready();
+        self.core.send_staged();
         // After all that could add to it: whatever this turn has for a connection leaves in one
         // system call.
         self.settle();
