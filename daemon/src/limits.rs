@@ -1,5 +1,6 @@
 //! Open descriptors: as many as the system allows, and whether they suffice.
 
+use crate::ranges::MAX_CONNECTIONS;
 use crate::settings::Settings;
 use log::{info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -46,7 +47,8 @@ impl DescriptorLimit {
             }
         };
         let needed = needed(settings);
-        if needed > limit {
+        // The default is more than most systems allow, and nobody asked for it.
+        if needed > limit && settings.max_connections as u64 != MAX_CONNECTIONS.default {
             warn!(
                 "max_connections {} may need {needed} descriptors, the limit is {limit}; raise the \
                  hard limit (ulimit -Hn, LimitNOFILE=) or lower max_connections",
