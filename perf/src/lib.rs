@@ -1,1 +1,59 @@
-//! Placeholder.
+//! How fast is `vmsgrd`, and beside whom?
+//!
+//! ```text
+//!   vmsgr-bench compare
+//!        |
+//!        |  for every workload, for every round, each peer in turn:
+//!        |
+//!        +-- server ------- a fresh process on one core: vmsgrd, or one of peers/
+//!        |                       ^
+//!        |                       | loopback TCP: messages out, the same bytes back
+//!        |                       v
+//!        +-- load --------- one thread on another core, a closed loop over epoll
+//!        |                  latency: an HdrHistogram     proc: the server's CPU and switches
+//!        v
+//!     summary, report: medians, ratios within a round, verdicts
+//! ```
+//!
+//! The words: a *message* is so many bytes, answered when as many came back; a connection has a
+//! number of messages *in flight* (its depth); a *workload* is connections, depth and size; a
+//! *peer* is a server that is compared; a *sample* is one peer under one workload once, a *round*
+//! one sample of each peer; a sample is *clean* when nobody else used the two cores meanwhile.
+//!
+//! What is compared is a ratio within a round: the machines are shared and drift, the ratio stays.
+//!
+//! ```
+//! use std::{net::TcpListener, sync::atomic::AtomicBool, time::Duration};
+//! use vmsgr_perf::{load, peers::epoll};
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0")?;
+//! listener.set_nonblocking(true)?;
+//! let address = listener.local_addr()?;
+//! std::thread::spawn(move || epoll::serve(&listener, epoll::Wait::Sleep));
+//!
+//! let options = load::Options {
+//!     address,
+//!     connections: 4,
+//!     depth: 8,
+//!     size: 64,
+//!     duration: Duration::from_millis(50),
+//!     warm_up: Duration::from_millis(10),
+//!     verify: true,
+//!     core: None,
+//!     server: Some(std::process::id()),
+//! };
+//! let outcome = load::run(&options, &AtomicBool::new(false))?;
+//! println!("{:.0} messages/s, p99 {} us", outcome.messages_per_s(), outcome.latency.p99_us);
+//! assert!(outcome.messages > 0 && outcome.silent_connections == 0);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+
+pub mod compare;
+pub mod cores;
+pub mod latency;
+pub mod load;
+pub mod peers;
+pub mod proc;
+pub mod server;
+pub mod table;
+pub mod workload;

@@ -1,1 +1,59 @@
-//! Placeholder.
+//! End-to-end tests of vmsgrd: the real daemon, real peers, everything seen from outside.
+//!
+//! ```text
+//!   test (this crate)  ──starts──▶  vmsgrd        stdout: listening …, ready
+//!      │   ▲                         ▲ │          stderr: log lines, counters on SIGUSR1
+//!      │   └── /proc, strace ────────┘ │
+//!      └── sockets, redis-benchmark,   └──▶ redis-server, nginx, iperf3, the test's own listener
+//!          wrk, ab, iperf3
+//! ```
+//!
+//! The subjects are in `tests/`, one file each; this library is what they are written with:
+//!
+//! - [`Vmsgrd`] starts the daemon, knows the ports it bound, reads its log and its [`Counters`];
+//! - [`peer()`] finds a program of Debian's, or reports the test as skipped;
+//! - [`RedisServer`], [`Nginx`] and [`Namespace`] are guards: what they start ends with them;
+//! - [`sockets`] holds the clients' manners (ping, half-close, reset, never read), [`Pattern`] the
+//!   bytes that they send;
+//! - [`Activity`] is what the kernel says a process did: switches, CPU time, memory.
+//!
+//! A test waits for a condition with a deadline ([`eventually`]), never for a time; the exceptions are
+//! the windows in which nothing may happen, which are the measurement itself.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let mut polls = 0;
+//! vmsgr_tests::eventually("the third poll", Duration::from_secs(1), || {
+//!     polls += 1;
+//!     polls == 3
+//! });
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod activity;
+mod binary;
+mod counters;
+mod eventually;
+mod lines;
+mod namespace;
+mod nginx;
+mod pattern;
+mod peer;
+mod process;
+mod redis;
+pub mod sockets;
+mod vmsgrd;
+
+pub use activity::{Activity, allowed_cores, open_descriptors, resident_bytes};
+pub use counters::{Counters, Counts};
+pub use eventually::{PATIENCE, eventually};
+pub use lines::Lines;
+pub use namespace::Namespace;
+pub use nginx::Nginx;
+pub use pattern::Pattern;
+pub use peer::{PACKAGES, Peer, is_root, peer, raise_descriptor_limit, report, skip, two_cores};
+pub use process::{Process, run};
+pub use redis::RedisServer;
+pub use vmsgrd::{Launch, Listening, Refusal, Vmsgrd, relay_to};
