@@ -35,7 +35,7 @@ impl Worker {
         targets: Arc<[SocketAddr]>,
     ) {
         let role = Role::Client { upstream: None };
-        let state = Connection { id, peer, role, attempt: None, idle: None, job: None };
+        let state = Connection::accepted(id, peer, role);
         match core.add(socket, self.pending(), state) {
             Ok(client) => {
                 core.set_reading(client, false);
@@ -100,7 +100,7 @@ impl Worker {
             _ => None,
         };
         let attempt = Some(Box::new(Attempt { targets, time_out: None }));
-        let state = Connection { id, peer: target, role, attempt, idle: None, job };
+        let state = Connection { attempt, job, ..Connection::accepted(id, target, role) };
         // Registering fails only for want of kernel memory: no other address would help.
         let token = match core.connect(socket, self.pending(), state) {
             Ok(token) => token,

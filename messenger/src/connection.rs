@@ -60,8 +60,17 @@ pub(crate) struct Connection {
     pub(crate) attempt: Option<Box<Attempt>>,
     /// The idle time-out; both sides of a relay have the same.
     pub(crate) idle: Option<TimerId>,
+    /// Draining: its last bytes are on their way, and what comes is forgotten.
+    pub(crate) lingering: bool,
     /// The job that asked for it, to be told about its end.
     pub(crate) job: Option<JobId>,
+}
+
+impl Connection {
+    /// One that is there.
+    pub(crate) fn accepted(id: ConnectionId, peer: SocketAddr, role: Role) -> Self {
+        Self { id, peer, role, attempt: None, idle: None, lingering: false, job: None }
+    }
 }
 
 /// A connection being made.

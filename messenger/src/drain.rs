@@ -1,8 +1,11 @@
 //! Stopping without losing what is under way.
 //!
 //! Nothing more is accepted; each connection is served until the first moment at which nothing is
-//! pending on it and nothing that came is unread, and is closed then. Who has not come to that
-//! moment at the deadline is cut off.
+//! pending on it and nothing that came is unread, and is closed then. If the kernel still holds bytes
+//! for the peer at that moment it lingers: our direction ends, what comes is read and forgotten, and
+//! it is closed when the peer has all or has closed its side. (A socket that is closed while bytes
+//! arrive is reset by the kernel, and what it still held for the peer is lost.) Who has not come to
+//! an end at the deadline is cut off.
 
 use std::time::Duration;
 
@@ -11,7 +14,11 @@ use vmsgr_reactor::Token;
 
 use crate::complaints::complain;
 use crate::job::Event;
+use crate::unacknowledged;
 use crate::worker::{Begun, Ending, Timer, Worker, WorkerCore};
+
+/// How often lingering connections are looked at.
+const LINGER_CHECK: Duration = Duration::from_millis(20);
 
 impl Worker {
     pub(crate) fn drain(&mut self, core: &mut WorkerCore, time: Duration) {
@@ -36,14 +43,54 @@ impl Worker {
     pub(crate) fn close_if_idle(&mut self, core: &mut WorkerCore, stream: Token) {
         let Some(state) = core.state(stream) else { return };
         let other = state.role.other();
-        if !core.is_idle(stream) || other.is_some_and(|other| !core.is_idle(other)) {
+        let idle = core.is_idle(stream) && other.is_none_or(|other| core.is_idle(other));
+        if !idle || state.lingering || self.close_if_acknowledged(core, stream) {
             return;
         }
-        let Some(state) = self.end(core, stream, Ending::Close) else { return };
-        if let Some(job) = state.job {
-            self.end_job(core, job, None);
+        for side in [Some(stream), other].into_iter().flatten() {
+            if let Some(state) = core.state_mut(side) {
+                state.lingering = true;
+            }
+            core.finish(side);
+            core.set_reading(side, true);
         }
-        self.left(core);
+        if !std::mem::replace(&mut self.lingers, true) {
+            core.arm(LINGER_CHECK, Timer::Linger);
+        }
+    }
+
+    /// Closes a connection if the peers have all that was sent to them; whether it did.
+    fn close_if_acknowledged(&mut self, core: &mut WorkerCore, stream: Token) -> bool {
+        let has_all = |side| {
+            core.socket(side).is_none_or(|socket| {
+                // A socket that cannot be asked has nobody to wait for.
+                unacknowledged::bytes(socket).unwrap_or(0) == 0
+            })
+        };
+        let other = core.state(stream).and_then(|state| state.role.other());
+        if !has_all(stream) || !other.is_none_or(has_all) {
+            return false;
+        }
+        if let Some(state) = self.end(core, stream, Ending::Close) {
+            if let Some(job) = state.job {
+                self.end_job(core, job, None);
+            }
+            self.left(core);
+        }
+        true
+    }
+
+    /// Looks which lingering connections can be closed. That a peer has acknowledged everything
+    /// makes no event, so while there are such connections they are looked at.
+    pub(crate) fn check_lingering(&mut self, core: &mut WorkerCore) {
+        self.lingers = false;
+        for stream in core.streams() {
+            let lingering = core.state(stream).is_some_and(|state| state.lingering);
+            self.lingers |= lingering && !self.close_if_acknowledged(core, stream);
+        }
+        if self.lingers {
+            core.arm(LINGER_CHECK, Timer::Linger);
+        }
     }
 
     /// The deadline of the drain has come.

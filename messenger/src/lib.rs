@@ -66,6 +66,7 @@ mod name;
 mod options;
 mod original_dst;
 mod placement;
+mod unacknowledged;
 mod worker;
 
 pub use bind::Bound;

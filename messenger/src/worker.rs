@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Idle(Token),
     /// Connections have had their time to drain.
     Drain,
+    /// Lingering connections may have come to their end.
+    Linger,
 }
 
 /// How a connection is ended from our side.
@@ -71,6 +73,8 @@ pub(crate) struct Worker {
     unsent: VecDeque<(usize, Message)>,
     pub(crate) complaints: Complaints,
     pub(crate) draining: bool,
+    /// Connections linger, and are looked at by a timer.
+    pub(crate) lingers: bool,
 }
 
 pub(crate) type WorkerCore = Core<Worker>;
@@ -95,6 +99,7 @@ impl Worker {
             unsent: VecDeque::new(),
             complaints: Complaints::default(),
             draining: false,
+            lingers: false,
         }
     }
 
@@ -169,7 +174,7 @@ impl Worker {
         peer: SocketAddr,
         role: Role,
     ) {
-        let state = Connection { id, peer, role, attempt: None, idle: None, job: None };
+        let state = Connection::accepted(id, peer, role);
         match core.add(socket, self.pending(), state) {
             Ok(token) => self.watch_idleness(core, token),
             Err(error) => self.could_not_add(core, id, peer, &error),
@@ -402,6 +407,7 @@ impl Handler for Worker {
         let Some(state) = core.state(stream) else { return };
         let idle = state.idle;
         let to = match state.role {
+            _ if state.lingering => None,
             Role::Echo => Some(stream),
             Role::Discard => None,
             Role::Client { upstream: Some(upstream) } => Some(upstream),
@@ -446,6 +452,7 @@ impl Handler for Worker {
             Timer::Attempt(token) => self.attempt_timed_out(core, token),
             Timer::Idle(token) => self.close_idle(core, token),
             Timer::Drain => self.cut_off(core),
+            Timer::Linger => self.check_lingering(core),
         }
     }
 

@@ -200,3 +200,39 @@ fn a_report_comes_from_every_core() {
     assert_eq!(cores, (0..messenger.cores()).collect::<Vec<_>>());
     end(messenger);
 }
+
+#[test]
+fn draining_loses_nothing_that_a_slow_reader_has_not_got_yet() {
+    const TAKEN: usize = 200_000;
+    let mut messenger = start(Options::default());
+    let (_, address) = listen(&mut messenger, Service::Echo);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.write_all(&vec![7; TAKEN]).unwrap();
+    // All of it has been echoed, and most of it lies in the daemon's kernel, not in its memory.
+    let mut sent = 0;
+    while sent < TAKEN as u64 {
+        messenger.report();
+        sent = 0;
+        for _ in 0..messenger.cores() {
+            sent += wait(&mut messenger, |event| match event {
+                Event::Report { counters, .. } => Some(counters.bytes_out),
+                _ => None,
+            });
+        }
+    }
+    messenger.drain(DEADLINE);
+    messenger.report();
+    let told = |event| matches!(event, Event::Report { .. } | Event::Drained { .. }).then_some(());
+    (0..messenger.cores()).for_each(|_| wait(&mut messenger, told));
+    // Bytes that come now are not taken, and must not cost those that were.
+    socket.write_all(b"late").unwrap();
+    let mut received = Vec::new();
+    socket.read_to_end(&mut received).unwrap();
+    assert_eq!(received.len(), TAKEN);
+    drop(socket);
+    messenger.join();
+}

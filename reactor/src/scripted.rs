@@ -15,7 +15,7 @@ use mio::{Interest, Registry};
 use nix::errno::Errno;
 use proptest::prelude::*;
 
-use crate::stream::Readiness;
+use crate::stream::{Readiness, Stream};
 use crate::*;
 
 /// How the kernel answers one read or write.
@@ -435,4 +435,16 @@ fn an_episode_of_pending_data_costs_one_change_each_way() {
     rig.run().unwrap();
     let kernel = rig.kernels[0].1.borrow();
     assert_eq!((kernel.controls, kernel.outgoing.len()), (3, 11 * 64));
+}
+
+#[test]
+fn bytes_are_not_offered_past_those_that_wait() {
+    let kernel = Rc::new(RefCell::new(Kernel::new(vec![], vec![])));
+    let mut counters = Counters::default();
+    let socket = Scripted(Rc::clone(&kernel));
+    let mut stream = Stream::new(socket, ByteQueue::default(), (), 1, false);
+    assert_eq!(stream.offer(b"first", &mut counters), 5);
+    stream.pending.append(b"second");
+    assert_eq!(stream.offer(b"third", &mut counters), 0);
+    assert_eq!(kernel.borrow().outgoing, b"first");
 }

@@ -157,6 +157,9 @@ fn a_stream_that_is_given_the_place_of_another_does_not_get_its_events() {
     let tokens = tested.handler().1.streams();
     let heir = tokens.into_iter().find(|token| token.key() == victim.key()).unwrap();
     assert_ne!(heir, victim, "same place, other name");
+    assert_eq!(tested.handler().1.state(victim), None, "the old name finds nothing");
+    tested.handler().1.set_reading(victim, false);
+    assert_eq!(tested.counters().paused, 0, "and changes nothing");
     assert!(!tested.handler().0.readable.contains(&heir));
     let mut heirs_peer = blocking(peers);
     heirs_peer.write_all(b"mine").unwrap();
