@@ -9,10 +9,12 @@ use mio::net::TcpStream;
 use vmsgr_reactor::Token;
 
 use crate::complaints::complain;
-use crate::connection::{Attempt, Connection, ConnectionId, Role, Targets};
-use crate::job::{Event, JobId};
+use crate::connection::{Attempt, Connection, Role, Targets};
+use crate::ending::Ending;
+use crate::ids::{ConnectionId, JobId};
+use crate::job::Event;
 use crate::name::Service;
-use crate::worker::{Begun, Ending, Timer, Worker, WorkerCore};
+use crate::worker::{Begun, Timer, Worker, WorkerCore};
 
 /// A connection to be made, and what for.
 #[derive(Debug)]

@@ -1,27 +1,11 @@
 //! What the messenger keeps for a connection.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use vmsgr_reactor::{TimerId, Token};
 
-use crate::job::JobId;
-
-/// Names a connection for as long as the daemon runs; shown as `CORE.SERIAL`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConnectionId {
-    /// The core that named it, by its place in the core mask.
-    pub core: u16,
-    /// Counts up from 1 on each core.
-    pub serial: u64,
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.core, self.serial)
-    }
-}
+use crate::ids::{ConnectionId, JobId};
 
 /// What happens with the bytes of a connection.
 #[derive(Debug)]

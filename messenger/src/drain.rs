@@ -13,9 +13,10 @@ use log::Level;
 use vmsgr_reactor::Token;
 
 use crate::complaints::complain;
+use crate::ending::Ending;
 use crate::job::Event;
 use crate::unacknowledged;
-use crate::worker::{Begun, Ending, Timer, Worker, WorkerCore};
+use crate::worker::{Begun, Timer, Worker, WorkerCore};
 
 /// How often lingering connections are looked at.
 const LINGER_CHECK: Duration = Duration::from_millis(20);

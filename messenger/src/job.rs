@@ -1,6 +1,5 @@
 //! Jobs: what a messenger is asked to do, and what it answers.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,18 +7,8 @@ use std::sync::Arc;
 use vmsgr_reactor::{Counters, Exit};
 
 use crate::bind::Bound;
-use crate::connection::ConnectionId;
+use crate::ids::{ConnectionId, JobId};
 use crate::name::Service;
-
-/// Names a job for as long as the messenger runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId(pub(crate) u64);
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Something to be done on the cores.
 #[derive(Debug)]

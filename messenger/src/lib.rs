@@ -19,9 +19,10 @@
 //! ```
 //!
 //! Where to look: `messenger.rs` is the side that asks, `worker.rs` the side of a core that does;
-//! `message.rs` is all that travels between them. `bind.rs` makes listening sockets, `connector.rs`
-//! connecting ones and `attempt.rs` sees those through; `placement.rs` and `census.rs` choose the
-//! core and keep the limit; `drain.rs` stops without losing what is under way.
+//! `message.rs` is all that travels between them. A connection's life: `arrival.rs` (`bind.rs` makes
+//! the listening sockets, `placement.rs` and `census.rs` choose the core and keep the limit),
+//! `attempt.rs` for those that are made (`connector.rs` makes the sockets), `ending.rs`, and
+//! `drain.rs`, which stops without losing what is under way.
 //!
 //! # Example
 //!
@@ -52,6 +53,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod arrival;
 mod attempt;
 mod bind;
 mod census;
@@ -59,6 +61,8 @@ mod complaints;
 mod connection;
 mod connector;
 mod drain;
+mod ending;
+mod ids;
 mod job;
 mod message;
 mod messenger;
@@ -70,8 +74,8 @@ mod unacknowledged;
 mod worker;
 
 pub use bind::Bound;
-pub use connection::ConnectionId;
-pub use job::{Event, Job, JobId};
+pub use ids::{ConnectionId, JobId};
+pub use job::{Event, Job};
 pub use messenger::{JobError, Messenger};
 pub use name::{Service, ServiceError, ServiceName};
 pub use options::{ConnectOptions, ConnectionOptions, Family, Options, SocketOptions};

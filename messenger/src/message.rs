@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 
-use crate::job::{Event, JobId};
+use crate::ids::JobId;
+use crate::job::Event;
 use crate::name::Service;
 
 /// A message of the mesh. Small, since rings of them are allocated from each core to each.

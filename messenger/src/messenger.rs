@@ -8,7 +8,8 @@ use std::time::Duration;
 use vmsgr_reactor::{CoreMask, Counters, Doorbell, Port, Threads, mesh};
 
 use crate::census::Census;
-use crate::job::{Event, Job, JobId};
+use crate::ids::JobId;
+use crate::job::{Event, Job};
 use crate::message::Message;
 use crate::name::Service;
 use crate::options::Options;

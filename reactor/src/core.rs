@@ -7,8 +7,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use mio::{Poll, Registry};
+use mio::Poll;
 use slab::Slab;
 
 use crate::counters::Counters;
@@ -18,13 +17,9 @@ use crate::mesh::Port;
 use crate::pending::Pending;
 use crate::socket::Socket;
 use crate::stage::Stage;
-use crate::stream::{Readiness, Received, Stream};
+use crate::stream::{Readiness, Stream};
 use crate::timers::{TimerId, Timers};
 use crate::token::{DOORBELL, Token};
-
-/// After how long a listener that ran out of descriptors tries again. Descriptors that another
-/// process frees make no event, so this is the one thing that has to be asked for.
-const EXHAUSTED_RETRY: Duration = Duration::from_millis(250);
 
 pub(crate) type StreamOf<H> =
     Stream<<H as Handler>::Socket, <H as Handler>::Pending, <H as Handler>::Stream>;
@@ -73,12 +68,13 @@ pub struct Core<H: Handler> {
     /// Streams whose pending data, interest or end may have changed in this turn.
     pub(crate) touched: Vec<Token>,
     /// Listeners that ran out of descriptors.
-    exhausted: Vec<Token>,
+    pub(crate) exhausted: Vec<Token>,
     pub(crate) timers: Timers<Due<H::Timer>>,
     pub(crate) mesh: Port<H::Message>,
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
-    stage: Stage,
+    /// Where bytes are read that do not stay; so an idle connection owns no buffer.
+    pub(crate) stage: Stage,
     /// The time of this turn, once someone asked for it.
     pub(crate) now: Option<Instant>,
     pub(crate) watch_settled: bool,
@@ -189,7 +185,7 @@ impl<H: Handler> Core<H> {
         Ok(token)
     }
 
-    fn next_generation(&mut self) -> u32 {
+    pub(crate) fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         self.generation
     }
@@ -221,115 +217,6 @@ impl<H: Handler> Core<H> {
     /// Nothing is pending on the stream and nothing that came is left unread.
     pub fn is_idle(&self, stream: Token) -> bool {
         self.stream(stream).is_none_or(Stream::is_idle)
-    }
-
-    /// Reads once, at most the budget of a turn, and hands the bytes over as they lie in the
-    /// scratch buffer: they are gone afterwards.
-    pub fn read(&mut self, stream: Token, take: impl FnOnce(&[u8])) -> Received {
-        let mut stage = mem::take(&mut self.stage);
-        let into = stage.spare(self.budget.bytes);
-        let received = self.read_into(stream, into);
-        if let Received::Bytes(count) = received {
-            take(&into[..count]);
-        }
-        self.stage = stage;
-        received
-    }
-
-    /// Reads from `from` once, at most the budget of a turn, and sends that to `to`, which may be
-    /// the same stream. What the socket of `to` does not take becomes its pending data; while that
-    /// is full `from` is not read (I4), and is resumed when it is relieved.
-    pub fn transfer(&mut self, from: Token, to: Token) -> Received {
-        let budget = self.budget.bytes;
-        if self.stream(to).is_some_and(|target| target.staged) || self.stage.is_full() {
-            self.send_staged();
-        }
-        let Some(target) = self.stream_mut(to) else { return Received::Nothing };
-        debug_assert!(!target.is_finishing(), "sent after the end");
-        let room = target.pending.room();
-        if room == 0 {
-            target.stopped = Some(from);
-            self.set_reading(from, false);
-            return Received::Nothing;
-        }
-        let most = room.min(budget);
-        if target.pending.is_empty() {
-            let mut stage = mem::take(&mut self.stage);
-            let received = self.read_into(from, stage.spare(most));
-            if let Received::Bytes(count) = received {
-                match stage.put(to, count) {
-                    Some(bytes) => self.send(to, bytes),
-                    None => self.stream_mut(to).expect("reading removes no stream").staged = true,
-                }
-            }
-            self.stage = stage;
-            received
-        } else {
-            // Others wait already: behind them, without a copy.
-            let mut pending = mem::take(&mut target.pending);
-            let received = self.read_into(from, pending.spare(most));
-            if let Received::Bytes(count) = received {
-                pending.commit(count);
-            }
-            self.stream_mut(to).expect("reading removes no stream").pending = pending;
-            self.touch(to);
-            received
-        }
-    }
-
-    /// Sends what was read in this turn and waits on the stage.
-    pub(crate) fn send_staged(&mut self) {
-        let mut stage = mem::take(&mut self.stage);
-        let mut next = 0;
-        while let Some((to, bytes)) = stage.piece(next) {
-            next += 1;
-            if let Some(target) = self.stream_mut(to) {
-                target.staged = false;
-                self.send(to, bytes);
-            }
-        }
-        stage.clear();
-        self.stage = stage;
-    }
-
-    fn read_into(&mut self, stream: Token, into: &mut [u8]) -> Received {
-        let Some(Entry::Stream(reader)) = self.entries.get_mut(stream.key()) else {
-            return Received::Nothing;
-        };
-        if reader.generation != stream.generation() || !reader.is_to_be_read() {
-            return Received::Nothing;
-        }
-        let received = reader.read(into, &mut self.counters);
-        if received == Received::Nothing || received == Received::End {
-            // It may have failed, or both directions may have ended.
-            self.touch(stream);
-        }
-        received
-    }
-
-    /// Sends bytes for which there is room in the pending data of `to`.
-    fn send(&mut self, to: Token, bytes: &[u8]) {
-        let Some(Entry::Stream(target)) = self.entries.get_mut(to.key()) else { return };
-        let taken = target.offer(bytes, &mut self.counters);
-        if taken < bytes.len() {
-            let kept = target.pending.append(&bytes[taken..]);
-            debug_assert_eq!(kept, bytes.len() - taken, "no more is read than there is room for");
-            self.touch(to);
-        }
-    }
-
-    /// Adds bytes to the pending data of a stream; all that a turn adds leaves with one `writev`
-    /// at its end. How many there was room for: the rest is the caller's to keep.
-    pub fn queue(&mut self, stream: Token, bytes: &[u8]) -> usize {
-        if self.stream(stream).is_some_and(|target| target.staged) {
-            // What was read before comes before.
-            self.send_staged();
-        }
-        let Some(target) = self.stream_mut(stream) else { return 0 };
-        debug_assert!(!target.is_finishing(), "sent after the end");
-        let taken = target.pending.append(bytes);
-        self.touch(stream);
-        taken
     }
 
     /// Stops or goes on reading a stream.
@@ -365,10 +252,8 @@ impl<H: Handler> Core<H> {
         self.stream(token)?;
         // No deregistration: the kernel forgets a socket when it is closed.
         let Entry::Stream(stream) = self.entries.remove(token.key()) else { unreachable!() };
-        for listener in mem::take(&mut self.exhausted) {
-            // Its descriptor is free once the caller drops it, which is before the next turn.
-            self.resume_listener(listener);
-        }
+        // Its descriptor is free once the caller drops it, which is before the next turn.
+        self.retry_exhausted();
         Some(stream)
     }
 
@@ -426,93 +311,6 @@ impl<H: Handler> Core<H> {
         if stream.is_ready() && !mem::replace(&mut stream.queued, true) {
             self.ready.push_back(token);
         }
-    }
-
-    // Listeners.
-
-    /// Accepts connections from `socket` from now on.
-    pub fn listen(&mut self, socket: TcpListener, state: H::Listener) -> io::Result<Token> {
-        let generation = self.next_generation();
-        let vacant = self.entries.vacant_entry();
-        let token = Token::new(vacant.key(), generation);
-        let mut listener = Listener::new(socket, state, generation);
-        listener.resume(self.poll.registry(), token)?;
-        vacant.insert(Entry::Listener(listener));
-        Ok(token)
-    }
-
-    /// What the handler keeps for a listener; `None` if it is gone.
-    pub fn listener_state(&self, listener: Token) -> Option<&H::Listener> {
-        match self.entries.get(listener.key()) {
-            Some(Entry::Listener(found)) if found.generation == listener.generation() => {
-                Some(&found.state)
-            }
-            _ => None,
-        }
-    }
-
-    /// The socket of a listener, for its address.
-    pub fn listener_socket(&self, listener: Token) -> Option<&TcpListener> {
-        match self.entries.get(listener.key()) {
-            Some(Entry::Listener(found)) if found.generation == listener.generation() => {
-                Some(found.socket())
-            }
-            _ => None,
-        }
-    }
-
-    pub(crate) fn listener_mut(&mut self, token: Token) -> Option<&mut Listener<H::Listener>> {
-        match self.entries.get_mut(token.key()) {
-            Some(Entry::Listener(found)) if found.generation == token.generation() => Some(found),
-            _ => None,
-        }
-    }
-
-    /// Goes on accepting after [`Handler::admit`] refused.
-    pub fn resume_listener(&mut self, listener: Token) {
-        self.with_listener(listener, |found, registry| found.resume(registry, listener));
-    }
-
-    /// Stops accepting; nobody in the backlog is lost.
-    pub(crate) fn pause_listener(&mut self, listener: Token) {
-        self.with_listener(listener, |found, registry| found.pause(registry));
-    }
-
-    fn with_listener(
-        &mut self,
-        token: Token,
-        action: impl FnOnce(&mut Listener<H::Listener>, &Registry) -> io::Result<()>,
-    ) {
-        let Some(Entry::Listener(found)) = self.entries.get_mut(token.key()) else { return };
-        if found.generation == token.generation()
-            && let Err(error) = action(found, self.poll.registry())
-        {
-            // epoll_ctl fails only for want of kernel memory.
-            log::error!("listener {token:?} cannot change its registration: {error}");
-        }
-    }
-
-    /// Stops accepting until a stream of this loop has ended, or some time has passed.
-    pub(crate) fn exhaust_listener(&mut self, listener: Token) {
-        self.pause_listener(listener);
-        if self.exhausted.is_empty() {
-            let deadline = self.now() + EXHAUSTED_RETRY;
-            self.timers.arm(deadline, Due::Exhausted);
-        }
-        self.exhausted.push(listener);
-    }
-
-    pub(crate) fn retry_exhausted(&mut self) {
-        for listener in mem::take(&mut self.exhausted) {
-            self.resume_listener(listener);
-        }
-    }
-
-    /// Closes a listener. Who waited in its backlog is reset by the kernel.
-    pub fn close_listener(&mut self, listener: Token) -> Option<H::Listener> {
-        self.listener_mut(listener)?;
-        let Entry::Listener(found) = self.entries.remove(listener.key()) else { unreachable!() };
-        Some(found.state)
     }
 
     // Timers.

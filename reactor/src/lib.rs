@@ -104,6 +104,7 @@ mod counters;
 mod doorbell;
 mod handler;
 mod listener;
+mod listening;
 mod mesh;
 #[cfg(all(test, loom))]
 mod models;
@@ -120,6 +121,7 @@ mod sync;
 mod threads;
 mod timers;
 mod token;
+mod transfer;
 mod turn;
 
 pub use core::{Budget, Core};

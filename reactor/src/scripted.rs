@@ -448,3 +448,45 @@ fn bytes_are_not_offered_past_those_that_wait() {
     assert_eq!(stream.offer(b"third", &mut counters), 0);
     assert_eq!(kernel.borrow().outgoing, b"first");
 }
+
+/// Two streams that pass to a third.
+fn funnel(marks: Marks) -> (Rig, [Token; 3]) {
+    let kernels = (0..3).map(|_| Kernel::new(vec![], vec![])).collect();
+    let mut rig = Rig::new(kernels, marks, 4096);
+    let tokens = [0, 1, 2].map(|n: usize| rig.kernels[n].0);
+    for from in [tokens[0], tokens[1]] {
+        *rig.tested.core.state_mut(from).unwrap() = Some(tokens[2]);
+    }
+    (rig, tokens)
+}
+
+fn feed(rig: &Rig, n: usize, bytes: &[u8]) {
+    let mut kernel = rig.kernels[n].1.borrow_mut();
+    kernel.incoming.extend(bytes);
+    kernel.data_ready();
+}
+
+#[test]
+fn what_waits_on_the_stage_counts_towards_the_high_mark() {
+    let (mut rig, _) = funnel(Marks::new(1, 10).unwrap());
+    rig.kernels[2].1.borrow_mut().writable = false;
+    feed(&rig, 0, &[1; 10]);
+    feed(&rig, 1, &[2; 10]);
+    rig.run().unwrap();
+    assert_eq!(rig.tested.counters().pending_bytes, 10);
+    rig.kernels[2].1.borrow_mut().room_made();
+    rig.run().unwrap();
+    assert_eq!(rig.kernels[2].1.borrow().outgoing, [[1; 10], [2; 10]].concat());
+}
+
+#[test]
+fn what_is_queued_comes_behind_what_was_read_before() {
+    let (mut rig, [from, _, to]) = funnel(Marks::default());
+    feed(&rig, 0, b"read");
+    let edges = std::mem::take(&mut rig.kernels[0].1.borrow_mut().edges);
+    rig.tested.core.note(from, edges);
+    assert_eq!(rig.tested.core.transfer(from, to), Received::Bytes(4));
+    assert_eq!(rig.tested.core.queue(to, b" and queued"), 11);
+    rig.run().unwrap();
+    assert_eq!(rig.kernels[2].1.borrow().outgoing, b"read and queued");
+}

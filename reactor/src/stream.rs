@@ -64,8 +64,8 @@ pub(crate) struct Stream<S, P, D> {
     pub(crate) touched: bool,
     /// Bytes for it wait on the stage of the loop; they come before all that is sent later.
     pub(crate) staged: bool,
-    /// The stream that stopped being read because our pending data was full.
-    pub(crate) stopped: Option<Token>,
+    /// The streams that are no longer read because our pending data was full.
+    pub(crate) stopped: Vec<Token>,
 }
 
 impl<S: Socket, P: Pending, D> Stream<S, P, D> {
@@ -88,7 +88,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
             queued: false,
             touched: false,
             staged: false,
-            stopped: None,
+            stopped: Vec::new(),
         }
     }
 
@@ -339,7 +339,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
     pub(crate) fn assert_settled(&self) {
         assert_eq!(self.armed, self.wants_writable(), "I1: {:?}", self.pending);
         assert_eq!(self.listening, self.reading, "I4: interest in reading");
-        if self.stopped.is_some() {
+        if !self.stopped.is_empty() {
             assert!(!self.pending.is_relieved(), "I4: whoever was stopped goes on when relieved");
         }
         assert!(self.failure.is_none(), "a failure left unreported");

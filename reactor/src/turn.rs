@@ -303,10 +303,10 @@ impl<H: Handler> Loop<H> {
             }
             return;
         }
-        if stream.pending.is_relieved()
-            && let Some(stopped) = stream.stopped.take()
-        {
-            core.set_reading(stopped, true);
+        if stream.pending.is_relieved() {
+            for stopped in std::mem::take(&mut stream.stopped) {
+                core.set_reading(stopped, true);
+            }
         }
         // Interrupted, or more pieces than one writev takes: no edge will tell, so go on at once.
         core.make_ready(token);

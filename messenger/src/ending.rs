@@ -1,0 +1,156 @@
+//! How connections end: by their peers, by a fault, by being idle, or by a job.
+
+use std::io;
+
+use log::Level;
+use mio::net::TcpStream;
+use vmsgr_reactor::{End, Token};
+
+use crate::complaints::complain;
+use crate::connection::{Connection, Role};
+use crate::ids::JobId;
+use crate::job::Event;
+use crate::worker::{Begun, Timer, Worker, WorkerCore};
+
+/// How a connection is ended from our side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ending {
+    /// As one whose bytes have all been sent.
+    Close,
+    /// As one of whose bytes some are lost.
+    Reset,
+}
+
+impl Worker {
+    /// Starts the idle time-out of a connection; for a relayed one, of both its sides.
+    pub(crate) fn watch_idleness(&mut self, core: &mut WorkerCore, token: Token) {
+        let Some(delay) = self.options.connection.idle_time_out else { return };
+        let timer = core.arm(delay, Timer::Idle(token));
+        let other = core.state_mut(token).and_then(|state| {
+            state.idle = Some(timer);
+            state.role.other()
+        });
+        if let Some(other) = other.and_then(|other| core.state_mut(other)) {
+            other.idle = Some(timer);
+        }
+    }
+
+    /// A connection has received nothing for too long.
+    pub(crate) fn close_idle(&mut self, core: &mut WorkerCore, token: Token) {
+        let Some(state) = self.end(core, token, Ending::Close) else { return };
+        let now = core.now();
+        complain!(
+            self.complaints,
+            now,
+            Level::Info,
+            "conn={} peer={} closed: it was idle for too long",
+            state.id,
+            state.peer
+        );
+        if let Some(job) = state.job {
+            self.end_job(core, job, Some(io::ErrorKind::TimedOut.into()));
+        }
+        self.left(core);
+    }
+
+    /// Ends a connection, both its sides if it is relayed, with its timers.
+    pub(crate) fn end(
+        &mut self,
+        core: &mut WorkerCore,
+        token: Token,
+        ending: Ending,
+    ) -> Option<Connection> {
+        let close = match ending {
+            Ending::Close => WorkerCore::close,
+            Ending::Reset => WorkerCore::reset,
+        };
+        let state = close(core, token)?;
+        forget_timers(core, &state);
+        if let Some(other) = state.role.other().and_then(|other| close(core, other)) {
+            forget_timers(core, &other);
+        }
+        Some(state)
+    }
+
+    /// What a job began has ended: the job is told.
+    pub(crate) fn end_job(&mut self, core: &mut WorkerCore, job: JobId, error: Option<io::Error>) {
+        self.jobs.remove(&job);
+        let event = match error {
+            Some(error) => Event::Failed { job, error },
+            None => Event::Closed(job),
+        };
+        self.tell(core, event);
+    }
+
+    /// Ends what a job began, as far as that happened on this core.
+    pub(crate) fn close_job(&mut self, core: &mut WorkerCore, job: JobId) {
+        let Some(begun) = self.jobs.get(&job) else { return };
+        match *begun {
+            Begun::Listener(token) => {
+                core.close_listener(token);
+                self.waiting.retain(|waiting| *waiting != token);
+                self.end_job(core, job, None);
+            }
+            Begun::Stream(token) => {
+                self.end(core, token, Ending::Close);
+                self.end_job(core, job, None);
+                self.left(core);
+            }
+        }
+    }
+
+    /// One side of what was one connection has failed, or both directions of it have ended.
+    pub(crate) fn ended(
+        &mut self,
+        core: &mut WorkerCore,
+        socket: &TcpStream,
+        state: Connection,
+        end: End,
+    ) {
+        let Connection { id, peer, .. } = state;
+        if let End::Failed(error) = &end {
+            let side = match state.role {
+                Role::Upstream { .. } => "upstream",
+                _ => "peer",
+            };
+            let local = socket.local_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
+            let now = core.now();
+            complain!(
+                self.complaints,
+                now,
+                Level::Info,
+                "conn={id} {side}={peer} local={local} ended: {error}"
+            );
+        }
+        forget_timers(core, &state);
+        let other = state.role.other().filter(|other| core.state(*other).is_some());
+        let error = match (end, other) {
+            // Its other side has ends of its own to come to.
+            (End::Finished, Some(other)) => return self.watch_idleness(core, other),
+            (End::Finished, None) => None,
+            (End::Failed(error), other) => {
+                // I5: the bytes that are lost must not look like a proper end.
+                other.and_then(|other| self.end(core, other, Ending::Reset));
+                Some(error)
+            }
+        };
+        if let Some(job) = state.job {
+            self.end_job(core, job, error);
+        }
+        self.left(core);
+    }
+
+    /// A connection that had a place has ended.
+    pub(crate) fn left(&mut self, core: &mut WorkerCore) {
+        let to_tell = self.census.leave(self.index);
+        self.tell_of_place(core, to_tell);
+        self.stop_if_drained(core);
+    }
+}
+
+fn forget_timers(core: &mut WorkerCore, connection: &Connection) {
+    let attempt = connection.attempt.as_ref().and_then(|attempt| attempt.time_out);
+    for timer in [attempt, connection.idle].into_iter().flatten() {
+        core.cancel(timer);
+    }
+}

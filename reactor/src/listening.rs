@@ -1,0 +1,104 @@
+//! What a handler may do with listeners, and when they pause.
+
+use std::io;
+use std::mem;
+use std::time::Duration;
+
+use mio::Registry;
+use mio::net::TcpListener;
+
+use crate::core::{Core, Due, Entry};
+use crate::handler::Handler;
+use crate::listener::Listener;
+use crate::token::Token;
+
+/// After how long a listener that ran out of descriptors tries again. Descriptors that another
+/// process frees make no event, so this is the one thing that has to be asked for.
+const EXHAUSTED_RETRY: Duration = Duration::from_millis(250);
+
+impl<H: Handler> Core<H> {
+    /// Accepts connections from `socket` from now on.
+    pub fn listen(&mut self, socket: TcpListener, state: H::Listener) -> io::Result<Token> {
+        let generation = self.next_generation();
+        let vacant = self.entries.vacant_entry();
+        let token = Token::new(vacant.key(), generation);
+        let mut listener = Listener::new(socket, state, generation);
+        listener.resume(self.poll.registry(), token)?;
+        vacant.insert(Entry::Listener(listener));
+        Ok(token)
+    }
+
+    /// What the handler keeps for a listener; `None` if it is gone.
+    pub fn listener_state(&self, listener: Token) -> Option<&H::Listener> {
+        match self.entries.get(listener.key()) {
+            Some(Entry::Listener(found)) if found.generation == listener.generation() => {
+                Some(&found.state)
+            }
+            _ => None,
+        }
+    }
+
+    /// The socket of a listener, for its address.
+    pub fn listener_socket(&self, listener: Token) -> Option<&TcpListener> {
+        match self.entries.get(listener.key()) {
+            Some(Entry::Listener(found)) if found.generation == listener.generation() => {
+                Some(found.socket())
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn listener_mut(&mut self, token: Token) -> Option<&mut Listener<H::Listener>> {
+        match self.entries.get_mut(token.key()) {
+            Some(Entry::Listener(found)) if found.generation == token.generation() => Some(found),
+            _ => None,
+        }
+    }
+
+    /// Goes on accepting after [`Handler::admit`] refused.
+    pub fn resume_listener(&mut self, listener: Token) {
+        self.with_listener(listener, |found, registry| found.resume(registry, listener));
+    }
+
+    /// Stops accepting; nobody in the backlog is lost.
+    pub(crate) fn pause_listener(&mut self, listener: Token) {
+        self.with_listener(listener, |found, registry| found.pause(registry));
+    }
+
+    fn with_listener(
+        &mut self,
+        token: Token,
+        action: impl FnOnce(&mut Listener<H::Listener>, &Registry) -> io::Result<()>,
+    ) {
+        let Some(Entry::Listener(found)) = self.entries.get_mut(token.key()) else { return };
+        if found.generation == token.generation()
+            && let Err(error) = action(found, self.poll.registry())
+        {
+            // epoll_ctl fails only for want of kernel memory.
+            log::error!("listener {token:?} cannot change its registration: {error}");
+        }
+    }
+
+    /// Stops accepting until a stream of this loop has ended, or some time has passed.
+    pub(crate) fn exhaust_listener(&mut self, listener: Token) {
+        self.pause_listener(listener);
+        if self.exhausted.is_empty() {
+            let deadline = self.now() + EXHAUSTED_RETRY;
+            self.timers.arm(deadline, Due::Exhausted);
+        }
+        self.exhausted.push(listener);
+    }
+
+    pub(crate) fn retry_exhausted(&mut self) {
+        for listener in mem::take(&mut self.exhausted) {
+            self.resume_listener(listener);
+        }
+    }
+
+    /// Closes a listener. Who waited in its backlog is reset by the kernel.
+    pub fn close_listener(&mut self, listener: Token) -> Option<H::Listener> {
+        self.listener_mut(listener)?;
+        let Entry::Listener(found) = self.entries.remove(listener.key()) else { unreachable!() };
+        Some(found.state)
+    }
+}

@@ -1,0 +1,120 @@
+//! The way of the bytes: from a socket to the stage, and from there to a socket or its pending data.
+
+use std::mem;
+
+use crate::core::{Core, Entry};
+use crate::handler::Handler;
+use crate::pending::Pending;
+use crate::stream::Received;
+use crate::token::Token;
+
+impl<H: Handler> Core<H> {
+    /// Reads once, at most the budget of a turn, and hands the bytes over as they lie in the
+    /// scratch buffer: they are gone afterwards.
+    pub fn read(&mut self, stream: Token, take: impl FnOnce(&[u8])) -> Received {
+        let mut stage = mem::take(&mut self.stage);
+        let into = stage.spare(self.budget.bytes);
+        let received = self.read_into(stream, into);
+        if let Received::Bytes(count) = received {
+            take(&into[..count]);
+        }
+        self.stage = stage;
+        received
+    }
+
+    /// Reads from `from` once, at most the budget of a turn, and sends that to `to`, which may be
+    /// the same stream. What the socket of `to` does not take becomes its pending data; while that
+    /// is full `from` is not read (I4), and is resumed when it is relieved.
+    pub fn transfer(&mut self, from: Token, to: Token) -> Received {
+        let budget = self.budget.bytes;
+        if self.stream(to).is_some_and(|target| target.staged) || self.stage.is_full() {
+            self.send_staged();
+        }
+        let Some(target) = self.stream_mut(to) else { return Received::Nothing };
+        debug_assert!(!target.is_finishing(), "sent after the end");
+        let room = target.pending.room();
+        if room == 0 {
+            target.stopped.push(from);
+            self.set_reading(from, false);
+            return Received::Nothing;
+        }
+        let most = room.min(budget);
+        if target.pending.is_empty() {
+            let mut stage = mem::take(&mut self.stage);
+            let received = self.read_into(from, stage.spare(most));
+            if let Received::Bytes(count) = received {
+                match stage.put(to, count) {
+                    Some(bytes) => self.send(to, bytes),
+                    None => self.stream_mut(to).expect("reading removes no stream").staged = true,
+                }
+            }
+            self.stage = stage;
+            received
+        } else {
+            // Others wait already: behind them, without a copy.
+            let mut pending = mem::take(&mut target.pending);
+            let received = self.read_into(from, pending.spare(most));
+            if let Received::Bytes(count) = received {
+                pending.commit(count);
+            }
+            self.stream_mut(to).expect("reading removes no stream").pending = pending;
+            self.touch(to);
+            received
+        }
+    }
+
+    /// Sends what was read in this turn and waits on the stage.
+    pub(crate) fn send_staged(&mut self) {
+        let mut stage = mem::take(&mut self.stage);
+        let mut next = 0;
+        while let Some((to, bytes)) = stage.piece(next) {
+            next += 1;
+            if let Some(target) = self.stream_mut(to) {
+                target.staged = false;
+                self.send(to, bytes);
+            }
+        }
+        stage.clear();
+        self.stage = stage;
+    }
+
+    fn read_into(&mut self, stream: Token, into: &mut [u8]) -> Received {
+        let Some(Entry::Stream(reader)) = self.entries.get_mut(stream.key()) else {
+            return Received::Nothing;
+        };
+        if reader.generation != stream.generation() || !reader.is_to_be_read() {
+            return Received::Nothing;
+        }
+        let received = reader.read(into, &mut self.counters);
+        if received == Received::Nothing || received == Received::End {
+            // It may have failed, or both directions may have ended.
+            self.touch(stream);
+        }
+        received
+    }
+
+    /// Sends bytes for which there is room in the pending data of `to`.
+    fn send(&mut self, to: Token, bytes: &[u8]) {
+        let Some(Entry::Stream(target)) = self.entries.get_mut(to.key()) else { return };
+        let taken = target.offer(bytes, &mut self.counters);
+        if taken < bytes.len() {
+            let kept = target.pending.append(&bytes[taken..]);
+            debug_assert_eq!(kept, bytes.len() - taken, "no more is read than there is room for");
+            self.touch(to);
+        }
+    }
+
+    /// Adds bytes to the pending data of a stream; all that a turn adds leaves with one `writev`
+    /// at its end. How many there was room for: the rest is the caller's to keep.
+    pub fn queue(&mut self, stream: Token, bytes: &[u8]) -> usize {
+        if self.stream(stream).is_some_and(|target| target.staged) {
+            // What was read before comes before.
+            self.send_staged();
+        }
+        let Some(target) = self.stream_mut(stream) else { return 0 };
+        debug_assert!(!target.is_finishing(), "sent after the end");
+        let taken = target.pending.append(bytes);
+        self.touch(stream);
+        taken
+    }
+}
