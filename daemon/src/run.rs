@@ -269,3 +269,33 @@ impl Daemon {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::tests::merge;
+
+    /// `ExitCode` knows no equality.
+    fn text(code: Option<ExitCode>) -> String {
+        format!("{code:?}")
+    }
+
+    #[test]
+    fn a_loop_that_ends_by_itself_ends_the_daemon_with_a_failure() {
+        let settings = merge(&["-l", "127.0.0.1:0=echo"], None).unwrap();
+        let messenger = Messenger::start(&settings.core_mask, options(&settings)).unwrap();
+        let signals = Signals::take_over().unwrap();
+        let mut daemon = Daemon::new(&settings, signals, messenger, Vec::new()).unwrap();
+        let failure = text(Some(ExitCode::FAILURE));
+        let failed = io::Error::other("no more memory");
+        for exit in [Exit::Panicked("a bug".into()), Exit::Failed(failed), Exit::Stopped] {
+            assert_eq!(text(daemon.event(Event::Exited { core: 0, exit })), failure);
+        }
+        assert_eq!(text(daemon.signal(Signal::Stop)), text(None));
+        let exited = |exit| Event::Exited { core: 0, exit };
+        assert_eq!(text(daemon.event(exited(Exit::Panicked("late".into())))), failure);
+        let stopped = daemon.event(exited(Exit::Stopped));
+        assert_eq!(text(stopped), text(Some(ExitCode::SUCCESS)));
+        assert_eq!(text(daemon.signal(Signal::Stop)), failure, "the second signal");
+    }
+}

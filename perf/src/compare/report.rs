@@ -1,0 +1,260 @@
+//! The report: a header that lets anybody run the same again, a table for each workload, and the
+//! verdicts. One text serves the terminal and the Markdown file.
+
+use std::fmt;
+
+use anyhow::Result;
+use jiff::{Timestamp, Unit};
+use serde::Serialize;
+
+use super::Options;
+use super::machine::Machine;
+use super::peer::Peer;
+use super::summary::{CPU, RATE, Sample, Section, Spread};
+use super::verdict::{Verdict, verdict};
+use crate::load::WARM_UP;
+use crate::table::{Table, figure, rate};
+use crate::workload::{Shape, Workload};
+
+/// Fewer rounds than this are a look, not a figure.
+const FEWEST_ROUNDS: usize = 5;
+
+/// Where, when and how the figures were taken.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "each name is its meaning")]
+pub struct Header {
+    pub date: String,
+    pub machine: Machine,
+    pub command: String,
+    pub servers: Vec<String>,
+    pub rounds: usize,
+    pub seconds: f64,
+    pub server_core: usize,
+    pub load_core: usize,
+    /// This program was built with optimisation; otherwise the figures mean nothing.
+    pub optimised: bool,
+}
+
+impl Header {
+    /// Of a run with these options, here and now.
+    ///
+    /// # Errors
+    /// When the path of this program is not known.
+    pub fn new(options: &Options) -> Result<Self> {
+        Ok(Self {
+            date: Timestamp::now().round(Unit::Second)?.to_string(),
+            machine: Machine::here(),
+            command: command_line(),
+            servers: super::commands(options)?,
+            rounds: options.rounds,
+            seconds: options.duration.as_secs_f64(),
+            server_core: options.server_core,
+            load_core: options.load_core,
+            optimised: !cfg!(debug_assertions),
+        })
+    }
+}
+
+/// This process's command line, with the program's name alone.
+fn command_line() -> String {
+    let mut words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(program) = words.first_mut() {
+        *program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    }
+    words.join(" ")
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let machine = &self.machine;
+        let kind = if machine.virtual_machine { "virtual" } else { "bare" };
+        writeln!(f, "# vmsgr-bench compare, {}\n", self.date)?;
+        writeln!(
+            f,
+            "- machine: {}, {} cores ({kind}), {:.1} GiB, Linux {}",
+            machine.processor, machine.cores, machine.memory_gib, machine.kernel
+        )?;
+        writeln!(f, "- commit: {}", machine.commit)?;
+        writeln!(f, "- command: `{}`", self.command)?;
+        for server in &self.servers {
+            writeln!(f, "- server: `{server}`")?;
+        }
+        writeln!(
+            f,
+            "- {} rounds, interleaved, {} s each after {} s; server on core {}, load on core {}",
+            self.rounds,
+            self.seconds,
+            WARM_UP.as_secs_f64(),
+            self.server_core,
+            self.load_core
+        )?;
+        if self.rounds < FEWEST_ROUNDS {
+            writeln!(f, "- fewer than {FEWEST_ROUNDS} rounds: a look, not a figure")?;
+        }
+        if !self.optimised {
+            writeln!(f, "- built without optimisation: the figures mean nothing")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that was found out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    header: Header,
+    sections: Vec<Section>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Report {
+    /// A report with no workload yet.
+    pub fn new(header: Header) -> Self {
+        Self { header, sections: Vec::new(), verdicts: Vec::new() }
+    }
+
+    /// Adds a workload; `rounds` has one sample of each of the `peers`, in that order.
+    pub fn add(
+        &mut self,
+        workload: Workload,
+        peers: &[Peer],
+        rounds: Vec<Vec<Sample>>,
+    ) -> &Section {
+        let section = Section { workload, peers: peers.to_vec(), rounds };
+        self.verdicts.extend(verdict(&section));
+        self.sections.push(section);
+        &self.sections[self.sections.len() - 1]
+    }
+
+    /// The verdicts as a list, with a title when there are any.
+    pub fn verdicts(&self) -> String {
+        let lines = self.verdicts.iter().map(|verdict| format!("- {verdict}\n"));
+        let list: String = lines.collect();
+        if list.is_empty() { list } else { format!("## Verdicts\n\n{list}") }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.header)?;
+        for section in &self.sections {
+            writeln!(f, "{section}")?;
+        }
+        write!(f, "{}", self.verdicts())
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shape = self.workload.shape();
+        writeln!(f, "## {}: {shape}\n", self.workload.name())?;
+        match shape {
+            Shape::Closed { .. } => write!(f, "{}", load_table(self)),
+            Shape::Idle { .. } => write!(f, "{}", idle_table(self)),
+        }
+    }
+}
+
+fn load_table(section: &Section) -> Table {
+    let reference = section.reference();
+    let against = reference.map_or("ratio", Peer::name);
+    let mut table = Table::new([
+        "peer".to_owned(),
+        "msgs/s (min-max)".to_owned(),
+        format!("/ {against}"),
+        "by round".to_owned(),
+        "p50 us".to_owned(),
+        "p99 us".to_owned(),
+        "CPU us/msg".to_owned(),
+        format!("/ {against}"),
+        "by round".to_owned(),
+        "switches/msg".to_owned(),
+        "ready/wait".to_owned(),
+        "clean".to_owned(),
+    ]);
+    for &peer in &section.peers {
+        let median = |of| section.spread(peer, of).map(|spread| spread.median);
+        let text = |x: Option<f64>| x.map_or("-".to_owned(), figure);
+        let ratios = |of| match reference.and_then(|other| section.ratio(peer, other, of)) {
+            Some(ratio) => [format!("{:.3}", ratio.of_medians), format!("{:.3}", ratio.of_rounds)],
+            None => ["-".to_owned(), "-".to_owned()],
+        };
+        let [rate_of_medians, rate_of_rounds] = ratios(RATE);
+        let [cpu_of_medians, cpu_of_rounds] = ratios(CPU);
+        let switches = |outcome: &crate::load::Outcome| {
+            outcome.switches_per_message().map(|(voluntary, involuntary)| voluntary + involuntary)
+        };
+        table.row(vec![
+            peer.name().to_owned(),
+            section.spread(peer, RATE).map_or("-".to_owned(), rates),
+            rate_of_medians,
+            rate_of_rounds,
+            text(median(|outcome| Some(outcome.latency.p50_us))),
+            text(median(|outcome| Some(outcome.latency.p99_us))),
+            text(median(CPU)),
+            cpu_of_medians,
+            cpu_of_rounds,
+            median(switches).map_or("-".to_owned(), |x| format!("{x:.4}")),
+            text(median(|outcome| Some(outcome.generator.ready_per_wait))),
+            clean(section, peer),
+        ]);
+    }
+    table
+}
+
+fn idle_table(section: &Section) -> Table {
+    let mut table = Table::new(["peer", "CPU ms/s (min-max)", "switches/s (min-max)", "clean"]);
+    for &peer in &section.peers {
+        let per_second = |of: fn(&crate::proc::Usage) -> f64| {
+            let values: Vec<f64> = section
+                .samples(peer)
+                .filter_map(|sample| {
+                    Some(of(&sample.measured.server()?) / sample.measured.seconds())
+                })
+                .collect();
+            Spread::of(&values).map_or("-".to_owned(), |spread| {
+                let [median, min, max] = [spread.median, spread.min, spread.max].map(figure);
+                format!("{median} ({min}-{max})")
+            })
+        };
+        table.row(vec![
+            peer.name().to_owned(),
+            per_second(|usage| usage.cpu_s * 1e3),
+            per_second(|usage| (usage.voluntary_switches + usage.involuntary_switches) as f64),
+            clean(section, peer),
+        ]);
+    }
+    table
+}
+
+fn rates(spread: Spread) -> String {
+    format!("{} ({}-{})", rate(spread.median), rate(spread.min), rate(spread.max))
+}
+
+fn clean(section: &Section, peer: Peer) -> String {
+    format!("{}/{}", section.clean(peer), section.rounds.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::sample;
+    use super::*;
+
+    #[test]
+    fn a_section_reads_as_a_table() {
+        let section = Section {
+            workload: Workload::Fan,
+            peers: vec![Peer::Vmsgrd, Peer::Epoll],
+            rounds: vec![vec![sample(99_000, 9.5, 0.0), sample(100_000, 10.0, 0.3)]],
+        };
+        let text = section.to_string();
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("## fan: 64 connections, 1 in flight on each, 64 B"));
+        let row = lines.find(|line| line.starts_with("| vmsgrd")).unwrap();
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        assert_eq!(cells[2..5], ["99.0k (99.0k-99.0k)", "0.990", "0.990"]);
+        assert_eq!(cells[7..10], ["9.50", "0.950", "0.950"]);
+        assert_eq!(cells[12], "1/1");
+        assert!(text.lines().last().unwrap().ends_with(" 0/1 |"), "{text}");
+    }
+}

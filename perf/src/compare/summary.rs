@@ -1,0 +1,261 @@
+//! From samples to figures: medians, spreads and ratios.
+
+use serde::Serialize;
+
+use super::disturbance::Disturbance;
+use super::peer::Peer;
+use crate::load::Outcome;
+use crate::load::idle::IdleOutcome;
+use crate::proc::Usage;
+use crate::workload::Workload;
+
+/// With fewer undisturbed samples than this, the disturbed ones count as well.
+const FEWEST_CLEAN: usize = 2;
+
+/// One peer, once.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sample {
+    /// What was measured.
+    pub measured: Measured,
+    /// What else went on meanwhile.
+    pub disturbance: Disturbance,
+    /// How many were taken for it; more than one when the first was disturbed.
+    pub attempts: u32,
+}
+
+impl Sample {
+    /// Nobody else used the cores, to speak of.
+    pub fn is_clean(&self) -> bool {
+        self.disturbance.is_negligible()
+    }
+}
+
+/// What the generator came back with.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "each name is its meaning")]
+pub enum Measured {
+    Load(Outcome),
+    Idle(IdleOutcome),
+}
+
+impl Measured {
+    /// How long it was measured.
+    pub fn seconds(&self) -> f64 {
+        match self {
+            Self::Load(outcome) => outcome.seconds,
+            Self::Idle(outcome) => outcome.seconds,
+        }
+    }
+
+    /// What the server used.
+    pub fn server(&self) -> Option<Usage> {
+        match self {
+            Self::Load(outcome) => outcome.server,
+            Self::Idle(outcome) => outcome.server,
+        }
+    }
+
+    /// A figure of a load; none of an idle one.
+    fn load(&self, figure: Figure) -> Option<f64> {
+        match self {
+            Self::Load(outcome) => figure(outcome),
+            Self::Idle(_) => None,
+        }
+    }
+}
+
+/// Reads one figure of what a load brought.
+pub type Figure = fn(&Outcome) -> Option<f64>;
+
+/// Messages per second.
+pub const RATE: Figure = |outcome| Some(outcome.messages_per_s());
+/// Microseconds of the server's CPU per message.
+pub const CPU: Figure = Outcome::cpu_us_per_message;
+
+/// All samples of one workload.
+#[derive(Debug, Clone, Serialize)]
+pub struct Section {
+    /// What was sent.
+    pub workload: Workload,
+    /// Who answered, in the order of the samples in each round.
+    pub peers: Vec<Peer>,
+    /// One sample of each peer, in turn.
+    pub rounds: Vec<Vec<Sample>>,
+}
+
+/// The middle and the ends of some figures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "each name is its meaning")]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+/// One peer's figure against another's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ratio {
+    /// Of the medians over all rounds.
+    pub of_medians: f64,
+    /// Median of the ratios within each round: what drifts from round to round cancels out. When
+    /// no round counts for both peers it is the ratio of the medians.
+    pub of_rounds: f64,
+}
+
+impl Section {
+    /// The better, in messages per second, of the plain epoll and the tokio echo; none when neither
+    /// took part.
+    pub fn reference(&self) -> Option<Peer> {
+        [Peer::Epoll, Peer::Tokio]
+            .into_iter()
+            .filter_map(|peer| Some((peer, self.spread(peer, RATE)?.median)))
+            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+            .map(|(peer, _)| peer)
+    }
+
+    /// The spread of a figure over the rounds that count; none when the peer took no part or has no
+    /// such figure.
+    pub fn spread(&self, peer: Peer, figure: Figure) -> Option<Spread> {
+        Spread::of(&self.figures(peer, figure).into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// A peer's figure against another's.
+    pub fn ratio(&self, peer: Peer, other: Peer, figure: Figure) -> Option<Ratio> {
+        let of_medians = self.spread(peer, figure)?.median / self.spread(other, figure)?.median;
+        let both = self.figures(peer, figure).into_iter().zip(self.figures(other, figure));
+        let rounds: Vec<f64> = both.filter_map(|(a, b)| Some(a? / b?)).collect();
+        let of_rounds = Spread::of(&rounds).map_or(of_medians, |spread| spread.median);
+        Some(Ratio { of_medians, of_rounds })
+    }
+
+    /// How many of the peer's samples are undisturbed.
+    pub fn clean(&self, peer: Peer) -> usize {
+        self.samples(peer).filter(|sample| sample.is_clean()).count()
+    }
+
+    /// The peer's samples, one a round.
+    pub fn samples(&self, peer: Peer) -> impl Iterator<Item = &Sample> {
+        let position = self.peers.iter().position(|&other| other == peer);
+        self.rounds.iter().filter_map(move |round| round.get(position?))
+    }
+
+    /// The figure in every round, `None` where the round does not count.
+    ///
+    /// Disturbed samples do not count, unless fewer than [`FEWEST_CLEAN`] are not: then all count.
+    fn figures(&self, peer: Peer, figure: Figure) -> Vec<Option<f64>> {
+        let sift = self.clean(peer) >= FEWEST_CLEAN;
+        self.samples(peer)
+            .map(|sample| {
+                let counts = sample.is_clean() || !sift;
+                sample.measured.load(figure).filter(|_| counts)
+            })
+            .collect()
+    }
+}
+
+impl Spread {
+    /// Of `values`, in any order; none when there are none. The median of an even number is between
+    /// the middle two.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (&min, &max) = (sorted.first()?, sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len().is_multiple_of(2) {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        } else {
+            sorted[middle]
+        };
+        Some(Self { median, min, max })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::latency::Latency;
+    use crate::load::Effort;
+
+    /// A sample of one second with this many messages and so much of the server's CPU.
+    pub fn sample(messages: u64, cpu_us: f64, waited: f64) -> Sample {
+        let cpu_s = cpu_us * messages as f64 / 1e6;
+        Sample {
+            measured: Measured::Load(Outcome {
+                messages,
+                seconds: 1.0,
+                latency: Latency::new().percentiles(),
+                message_bytes: 64,
+                silent_connections: 0,
+                generator: Effort { busy: 0.5, waited: 0.0, ready_per_wait: 1.0 },
+                server: Some(Usage { cpu_s, ..Usage::default() }),
+            }),
+            disturbance: Disturbance { server_waited: waited, ..Disturbance::default() },
+            attempts: 1,
+        }
+    }
+
+    fn section(rounds: &[[(u64, f64); 3]]) -> Section {
+        Section {
+            workload: Workload::Fan,
+            peers: vec![Peer::Vmsgrd, Peer::Epoll, Peer::Tokio],
+            rounds: rounds
+                .iter()
+                .map(|round| {
+                    round.iter().map(|&(rate, waited)| sample(rate, 2.0, waited)).collect()
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn spreads() {
+        let spread = |values: &[f64]| Spread::of(values).map(|s| (s.median, s.min, s.max));
+        assert_eq!(spread(&[]), None);
+        assert_eq!(spread(&[3.0]), Some((3.0, 3.0, 3.0)));
+        assert_eq!(spread(&[9.0, 1.0, 4.0]), Some((4.0, 1.0, 9.0)));
+        assert_eq!(spread(&[9.0, 1.0, 4.0, 2.0]), Some((3.0, 1.0, 9.0)));
+    }
+
+    #[test]
+    fn ratios_within_rounds_see_through_a_machine_that_slows_down() {
+        let section = section(&[
+            [(110, 0.0), (100, 0.0), (90, 0.0)],
+            [(55, 0.0), (50, 0.0), (45, 0.0)],
+            [(22, 0.0), (20, 0.0), (18, 0.0)],
+        ]);
+        assert_eq!(section.reference(), Some(Peer::Epoll));
+        let ratio = section.ratio(Peer::Vmsgrd, Peer::Epoll, RATE).unwrap();
+        assert!((ratio.of_medians - 1.1).abs() < 1e-9 && (ratio.of_rounds - 1.1).abs() < 1e-9);
+        let cpu = section.ratio(Peer::Vmsgrd, Peer::Tokio, CPU).unwrap();
+        assert!((cpu.of_rounds - 1.0).abs() < 1e-9);
+        assert_eq!(section.ratio(Peer::Vmsgrd, Peer::EpollSpin, RATE), None);
+    }
+
+    #[test]
+    fn disturbed_samples_are_left_out_while_enough_remain() {
+        let mut section = section(&[
+            [(100, 0.0), (80, 0.0), (0, 0.0)],
+            [(100, 0.0), (8, 0.5), (0, 0.0)],
+            [(100, 0.0), (80, 0.0), (0, 0.0)],
+        ]);
+        assert_eq!(section.clean(Peer::Epoll), 2);
+        assert_eq!(section.spread(Peer::Epoll, RATE).unwrap().min, 80.0);
+        assert_eq!(section.ratio(Peer::Vmsgrd, Peer::Epoll, RATE).unwrap().of_rounds, 1.25);
+        section.rounds[0][1] = sample(8, 2.0, 0.5);
+        assert_eq!(section.clean(Peer::Epoll), 1);
+        assert_eq!(section.spread(Peer::Epoll, RATE).unwrap().median, 8.0);
+    }
+
+    #[test]
+    fn without_a_round_in_common_the_medians_decide() {
+        let section = section(&[
+            [(110, 0.0), (1, 0.5), (0, 0.0)],
+            [(110, 0.0), (1, 0.5), (0, 0.0)],
+            [(1, 0.5), (100, 0.0), (0, 0.0)],
+            [(1, 0.5), (100, 0.0), (0, 0.0)],
+        ]);
+        let ratio = section.ratio(Peer::Vmsgrd, Peer::Epoll, RATE).unwrap();
+        assert!((ratio.of_rounds - 1.1).abs() < 1e-9, "{ratio:?}");
+    }
+}

@@ -1,0 +1,51 @@
+//! What generator and servers ask of the machine before they start: a core, and descriptors.
+
+use anyhow::{Context, Result, bail};
+use core_affinity::CoreId;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Pins the calling thread to `core`.
+///
+/// # Errors
+/// When this process may not use that core; the error names those it may.
+pub fn pin(core: usize) -> Result<()> {
+    check(core)?;
+    if !core_affinity::set_for_current(CoreId { id: core }) {
+        bail!("cannot pin to core {core}: sched_setaffinity refused");
+    }
+    Ok(())
+}
+
+/// Fails when this process may not use `core`.
+///
+/// # Errors
+/// As the one line says; the error names the cores that are allowed.
+pub fn check(core: usize) -> Result<()> {
+    let allowed = core_affinity::get_core_ids().context("sched_getaffinity failed")?;
+    if !allowed.contains(&CoreId { id: core }) {
+        let ids: Vec<String> = allowed.iter().map(|core| core.id.to_string()).collect();
+        bail!("core {core} is not one this process may use: {}", ids.join(", "));
+    }
+    Ok(())
+}
+
+/// Raises the soft limit on open descriptors to the hard one, and returns it.
+///
+/// # Errors
+/// When the kernel refuses, which it does not for this.
+pub fn raise_descriptor_limit() -> Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise RLIMIT_NOFILE")?;
+    Ok(hard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_does_not_exist_is_named() {
+        let error = pin(100_000).unwrap_err().to_string();
+        assert!(error.starts_with("core 100000 is not one this process may use: "), "{error}");
+    }
+}

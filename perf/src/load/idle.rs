@@ -1,0 +1,89 @@
+//! Connections on which nobody speaks: what does the server do for them? It should do nothing.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use serde::Serialize;
+
+use super::{TICK, connect};
+use crate::cores;
+use crate::proc::{Snapshot, Usage};
+
+/// What to hold open, for how long.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "as in load::Options")]
+pub struct IdleOptions {
+    pub address: SocketAddr,
+    pub connections: usize,
+    pub duration: Duration,
+    pub warm_up: Duration,
+    pub core: Option<usize>,
+    pub server: Option<u32>,
+}
+
+/// What the server did while nobody spoke.
+#[derive(Debug, Clone, Serialize)]
+pub struct IdleOutcome {
+    /// Connections that were open all the time.
+    pub connections: usize,
+    /// How long it was watched.
+    pub seconds: f64,
+    /// What it used meanwhile; present when a process was named.
+    pub server: Option<Usage>,
+}
+
+/// Opens the connections, lets the warm-up pass, and watches the server for the duration.
+///
+/// # Errors
+/// When a connection cannot be made or does not stay open, when the server says something, when
+/// `stop` is set.
+pub fn run(options: &IdleOptions, stop: &AtomicBool) -> Result<IdleOutcome> {
+    if let Some(core) = options.core {
+        cores::pin(core)?;
+    }
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let mut streams = Vec::with_capacity(options.connections);
+    for index in 0..options.connections {
+        let stream = connect(options.address, index)?;
+        epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
+        streams.push(stream);
+    }
+    rest(&epoll, options.warm_up, stop)?;
+    let snapshot = || options.server.map(Snapshot::of).transpose();
+    let (before, started) = (snapshot()?, Instant::now());
+    rest(&epoll, options.duration, stop)?;
+    let (after, elapsed) = (snapshot()?, started.elapsed());
+    Ok(IdleOutcome {
+        connections: streams.len(),
+        seconds: elapsed.as_secs_f64(),
+        server: after.zip(before).map(|(after, before)| after.since(&before)),
+    })
+}
+
+/// Waits for `duration`; anything that happens on a connection meanwhile is an error.
+fn rest(epoll: &Epoll, duration: Duration, stop: &AtomicBool) -> Result<()> {
+    let deadline = Instant::now() + duration;
+    let mut events = [EpollEvent::empty()];
+    loop {
+        ensure!(!stop.load(Ordering::Relaxed), "interrupted");
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        // Rounded up to a whole millisecond, so that the last wait does not return early, over and
+        // over.
+        let wait = left.min(TICK).as_millis() as u16 + 1;
+        match epoll.wait(&mut events, wait) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => bail!(
+                "connection {} did not stay idle: the server closed it or sent something",
+                events[0].data()
+            ),
+            Err(error) => bail!("epoll_wait: {error}"),
+        }
+    }
+}

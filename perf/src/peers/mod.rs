@@ -1,0 +1,46 @@
+//! The servers vmsgrd is measured against: each an echo as somebody who knows the tool would write
+//! it.
+//!
+//! They share what is not being compared (the listening socket, the two lines on stdout that
+//! `vmsgrd` prints as well) and nothing else. A new peer is a file here, or any program that prints
+//! the same two lines.
+
+pub mod epoll;
+pub mod tokio_echo;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::{Context, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Length of the accept queue: a thousand connections arrive faster than a busy core takes them.
+const BACKLOG: i32 = 4096;
+
+/// Binds `address` and listens, without blocking.
+///
+/// # Errors
+/// When the address cannot be bound; the error names it.
+pub fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok::<_, std::io::Error>(TcpListener::from(socket))
+    };
+    bind().with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Says on stdout, in the words of `vmsgrd`, where the server listens and that it is ready.
+///
+/// # Errors
+/// When stdout is closed.
+pub fn announce(listener: &TcpListener) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "listening {} echo", listener.local_addr()?)?;
+    writeln!(stdout, "ready")?;
+    stdout.flush()?;
+    Ok(())
+}

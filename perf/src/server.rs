@@ -1,0 +1,226 @@
+//! A server as a child process: started, waited for until it is ready, and ended with this value.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a server may take to say that it is ready.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to end once it is told to.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Lines of its stderr that are kept for the error message.
+const KEPT_LINES: usize = 10;
+
+/// A running server. Dropping it ends the process and reaps it, whatever happened before.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    complaints: Tail,
+}
+
+/// The last lines of a pipe.
+#[derive(Debug)]
+struct Tail {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts `command`, which must print `listening ADDR ...` and then `ready` on stdout, and
+    /// waits until it has.
+    ///
+    /// # Errors
+    /// When the program cannot be started, ends early, or is not ready in time; with the end of its
+    /// stderr.
+    pub fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let name = describe(&command);
+        let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let stdout = lines(child.stdout.take().context("no stdout")?);
+        let complaints = Tail::of(child.stderr.take().context("no stderr")?);
+        // From here on the guard ends the process on every way out.
+        let unbound = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Self { child, address: unbound, complaints };
+        match wait_until_ready(&stdout) {
+            Ok(address) => server.address = address,
+            Err(error) => {
+                return Err(error.context(format!("{name} did not start{}", server.complaints)));
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Fails when the server has ended by itself.
+    ///
+    /// # Errors
+    /// With the exit status and the end of its stderr.
+    pub fn check(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the server ended by itself: {status}{}", self.complaints);
+        }
+        Ok(())
+    }
+
+    /// Ends the process with SIGTERM, after a while with SIGKILL, and reaps it.
+    fn stop(&mut self) -> std::io::Result<ExitStatus> {
+        let deadline = Instant::now() + STOP_LIMIT;
+        // Not reaped yet, so the pid is still this child's.
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.child.kill()?;
+        self.child.wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+        if !ended && let Err(error) = self.stop() {
+            eprintln!("vmsgr-bench: cannot end process {}: {error}", self.child.id());
+        }
+    }
+}
+
+impl Tail {
+    fn of(pipe: impl Read + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT_LINES)));
+        let kept = Arc::clone(&lines);
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == KEPT_LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(line);
+            }
+        });
+        Self { lines, reader }
+    }
+}
+
+/// As the end of an error message.
+impl fmt::Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A server that ended has closed the pipe, and the reader is about to see it; one that
+        // hangs has said what it had to say.
+        let deadline = Instant::now() + Duration::from_millis(200);
+        while !self.reader.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().try_for_each(|line| write!(f, "\n  stderr: {line}"))
+    }
+}
+
+/// The command as one would type it, with the program's name alone: the folder says nothing about
+/// the figure.
+pub fn describe(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(command.get_program());
+    std::iter::once(name)
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The lines of a pipe, read by a thread of their own so that the writer never blocks on a full
+/// one.
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            // Nobody listens any more: read on all the same.
+            sender.send(line).ok();
+        }
+    });
+    receiver
+}
+
+fn wait_until_ready(stdout: &Receiver<String>) -> Result<SocketAddr> {
+    let deadline = Instant::now() + START_LIMIT;
+    let mut address = None;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match stdout.recv_timeout(left) {
+            Ok(line) if line == "ready" => {
+                return address.context("it said `ready` without `listening ADDR`");
+            }
+            Ok(line) => address = address.or_else(|| parse_listening(&line)),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("it did not say `ready` within {} s", START_LIMIT.as_secs())
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("it ended before it said `ready`"),
+        }
+    }
+}
+
+/// The address of a line `listening ADDR SERVICE`.
+fn parse_listening(line: &str) -> Option<SocketAddr> {
+    let mut words = line.split_whitespace();
+    (words.next()? == "listening").then(|| words.next()?.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn listening_lines() {
+        let address = "127.0.0.1:7400".parse().unwrap();
+        assert_eq!(parse_listening("listening 127.0.0.1:7400 echo"), Some(address));
+        assert_eq!(parse_listening("listening on port 7400"), None);
+        assert_eq!(parse_listening("ready"), None);
+    }
+
+    #[test]
+    fn a_server_is_ended_and_reaped() {
+        let script = "echo listening 127.0.0.1:1 echo; echo ready; exec sleep 60";
+        let mut server = Server::start(shell(script)).unwrap();
+        assert_eq!(server.address().port(), 1);
+        server.check().unwrap();
+        let pid = server.pid();
+        drop(server);
+        assert!(crate::proc::Snapshot::of(pid).is_err());
+    }
+
+    #[test]
+    fn a_server_that_fails_says_why() {
+        let error = Server::start(shell("echo no such core >&2; exit 2")).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("stderr: no such core"), "{text}");
+        assert!(text.contains("ended before it said `ready`"), "{text}");
+    }
+}

@@ -1,0 +1,100 @@
+//! The loads that servers are compared under, each the shape of a kind of traffic.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// A named load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// One connection, one message at a time: how long a message takes when nothing else happens.
+    Ping,
+    /// Many clients, one message at a time each: the cost of a message that comes alone.
+    Fan,
+    /// Many clients that do not wait for answers: the cost of a message that comes in company.
+    Pipeline,
+    /// Storage operations of a common size.
+    Op4k,
+    /// Large messages: the copies.
+    Bulk,
+    /// A thousand clients at once.
+    Crowd,
+    /// A thousand clients, none of whom speaks.
+    Idle,
+}
+
+/// What a workload puts on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// A closed loop.
+    Closed {
+        /// Connections.
+        connections: usize,
+        /// Messages in flight on each.
+        depth: usize,
+        /// Bytes of a message.
+        size: usize,
+    },
+    /// Connections and nothing else.
+    Idle {
+        /// Connections.
+        connections: usize,
+    },
+}
+
+impl Workload {
+    /// What it is in numbers.
+    pub fn shape(self) -> Shape {
+        let closed = |connections, depth, size| Shape::Closed { connections, depth, size };
+        match self {
+            Self::Ping => closed(1, 1, 64),
+            Self::Fan => closed(64, 1, 64),
+            Self::Pipeline => closed(64, 16, 64),
+            Self::Op4k => closed(16, 4, 4096),
+            Self::Bulk => closed(8, 2, 128 * 1024),
+            Self::Crowd => closed(1000, 1, 64),
+            Self::Idle => Shape::Idle { connections: 1000 },
+        }
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Fan => "fan",
+            Self::Pipeline => "pipeline",
+            Self::Op4k => "op4k",
+            Self::Bulk => "bulk",
+            Self::Crowd => "crowd",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed { connections: 1, depth, size } => {
+                write!(f, "1 connection, {depth} in flight, {size} B")
+            }
+            Self::Closed { connections, depth, size } => {
+                write!(f, "{connections} connections, {depth} in flight on each, {size} B")
+            }
+            Self::Idle { connections } => write!(f, "{connections} connections, nothing sent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for &workload in Workload::value_variants() {
+            let value = workload.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), workload.name());
+        }
+    }
+}
