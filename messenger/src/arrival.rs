@@ -25,6 +25,10 @@ impl Worker {
         socket: TcpListener,
         service: Service,
     ) {
+        if self.draining {
+            let error = io::Error::other("the messenger is being stopped");
+            return self.tell(core, Event::Failed { job, error });
+        }
         match core.listen(socket, Listener { service }) {
             Ok(token) => {
                 self.jobs.insert(job, Begun::Listener(token));
@@ -62,9 +66,9 @@ impl Worker {
         if place == self.index {
             return self.adopt(core, adopted);
         }
+        // Not `Worker::post`: a core that is far behind need not have it.
         match core.post(place, Message::Adopt(Box::new(adopted))) {
             Ok(()) => core.counters_mut().handed_over += 1,
-            // That core is far behind already: better it stays here.
             Err(Message::Adopt(adopted)) => {
                 self.census.moved(place, self.index);
                 self.adopt(core, *adopted);
@@ -97,6 +101,11 @@ impl Worker {
 
     /// A connection that was accepted here or on another core has arrived where it stays.
     pub(crate) fn adopt(&mut self, core: &mut WorkerCore, adopted: Adopted) {
+        if self.draining {
+            // It comes too late, like those in the backlog.
+            drop(adopted);
+            return self.left(core);
+        }
         let Adopted { socket, peer, service } = adopted;
         let id = self.next_id();
         match service {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use log::Level;
 use mio::net::TcpStream;
+use nix::errno::Errno;
 use vmsgr_reactor::Token;
 
 use crate::complaints::complain;
@@ -196,10 +197,24 @@ impl Worker {
         if let Some(client) = client {
             // Not a proper end: the client must not take it for an empty answer.
             self.end(core, client, Ending::Reset);
+            if is_exhaustion(&error) {
+                // The next ones had better wait in the backlog.
+                for begun in self.jobs.values() {
+                    if let Begun::Listener(listener) = *begun {
+                        core.exhaust_listener(listener);
+                    }
+                }
+            }
         }
         if let Some(job) = wanted.job {
             self.end_job(core, job, Some(error));
         }
         self.left(core);
     }
+}
+
+/// Descriptors or memory have run out, which is no upstream's fault.
+fn is_exhaustion(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// One core's numbers, on a cache line of their own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Household {
+struct PerCore {
     /// Connections that the core has, or that are on their way to it. Changed and read by any core.
     connections: AtomicUsize,
-    /// A listener of the core waits for the total to fall below the limit. Set by the core, cleared
+    /// Listeners of the core wait for the total to fall below the limit. Set by the core, cleared
     /// by whoever tells it.
     waiting: AtomicBool,
 }
@@ -18,7 +18,7 @@ struct Household {
 /// The connections of all cores.
 #[derive(Debug)]
 pub(crate) struct Census {
-    cores: Box<[Household]>,
+    cores: Box<[PerCore]>,
     /// Connections, and those about to be accepted, in `0..=limit`.
     total: AtomicUsize,
     limit: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Census {
 
 impl Census {
     pub(crate) fn new(cores: usize, limit: Option<usize>) -> Self {
-        let cores = (0..cores).map(|_| Household::default()).collect();
+        let cores = (0..cores).map(|_| PerCore::default()).collect();
         Self { cores, total: AtomicUsize::new(0), limit: limit.unwrap_or(usize::MAX) }
     }
 
@@ -38,11 +38,8 @@ impl Census {
         }
         // Say it and look again: whoever left in between may not have seen it.
         self.cores[core].waiting.store(true, Ordering::SeqCst);
-        let reserved = self.try_reserve();
-        if reserved {
-            self.cores[core].waiting.store(false, Ordering::SeqCst);
-        }
-        reserved
+        // The flag stays, whatever comes of that: another listener of the core may wait on it.
+        self.try_reserve()
     }
 
     fn try_reserve(&self) -> bool {
@@ -108,6 +105,18 @@ mod tests {
         assert_eq!(census.leave(1), [0]);
         assert!(census.reserve(1));
         assert!(census.unreserve().is_empty(), "nobody waits any more");
+    }
+
+    #[test]
+    fn a_listener_that_waits_is_not_forgotten_when_its_sibling_gets_the_place() {
+        let census = Census::new(2, Some(1));
+        assert!(census.reserve(1));
+        census.enter(1);
+        assert!(!census.reserve(0), "one listener of core 0 waits");
+        // The sibling finds the place free that is being left: between the two steps of `leave`.
+        census.total.fetch_sub(1, Ordering::SeqCst);
+        assert!(census.reserve(0));
+        assert!(census.cores[0].waiting.load(Ordering::SeqCst), "and is still to be told");
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! Stopping without losing what is under way.
 //!
-//! Nothing more is accepted; each connection is served until the first moment at which nothing is
-//! pending on it and nothing that came is unread, and is closed then. If the kernel still holds bytes
-//! for the peer at that moment it lingers: our direction ends, what comes is read and forgotten, and
-//! it is closed when the peer has all or has closed its side. (A socket that is closed while bytes
-//! arrive is reset by the kernel, and what it still held for the peer is lost.) Who has not come to
-//! an end at the deadline is cut off.
+//! Nothing more is accepted; each connection is served until it rests, and then ends. It rests when
+//! nothing is pending on it and nothing that came is unread; a relayed one moreover when its client
+//! is not waiting: the upstream has answered since the client spoke last, and neither side alone has
+//! come to its end. Who does not rest before the deadline is cut off, with a reset.
 
 use std::time::Duration;
 
@@ -13,13 +11,13 @@ use log::Level;
 use vmsgr_reactor::Token;
 
 use crate::complaints::complain;
+use crate::connection::Role;
 use crate::ending::Ending;
 use crate::job::Event;
-use crate::unacknowledged;
 use crate::worker::{Begun, Timer, Worker, WorkerCore};
 
-/// How often lingering connections are looked at.
-const LINGER_CHECK: Duration = Duration::from_millis(20);
+/// Connections that are looked at in one turn when a drain begins (I6).
+const SLICE: usize = 256;
 
 impl Worker {
     pub(crate) fn drain(&mut self, core: &mut WorkerCore, time: Duration) {
@@ -34,63 +32,28 @@ impl Worker {
         }
         core.arm(time, Timer::Drain);
         core.watch_settled(true);
-        for stream in core.streams() {
-            self.close_if_idle(core, stream);
+        self.undrained = core.streams();
+        self.drain_more(core);
+    }
+
+    /// Looks at connections that have not been looked at since the drain began.
+    pub(crate) fn drain_more(&mut self, core: &mut WorkerCore) {
+        let left = self.undrained.len().saturating_sub(SLICE);
+        for stream in self.undrained.split_off(left) {
+            self.end_if_resting(core, stream);
+        }
+        if !self.undrained.is_empty() {
+            core.arm(Duration::ZERO, Timer::DrainMore);
         }
         self.stop_if_drained(core);
     }
 
-    /// While draining: closes a connection (a relayed one: both its sides) that rests.
-    pub(crate) fn close_if_idle(&mut self, core: &mut WorkerCore, stream: Token) {
+    /// While draining: ends a connection, both its sides if it is relayed, if it rests.
+    pub(crate) fn end_if_resting(&mut self, core: &mut WorkerCore, stream: Token) {
         let Some(state) = core.state(stream) else { return };
-        let other = state.role.other();
-        let idle = core.is_idle(stream) && other.is_none_or(|other| core.is_idle(other));
-        if !idle || state.lingering || self.close_if_acknowledged(core, stream) {
-            return;
-        }
-        for side in [Some(stream), other].into_iter().flatten() {
-            if let Some(state) = core.state_mut(side) {
-                state.lingering = true;
-            }
-            core.finish(side);
-            core.set_reading(side, true);
-        }
-        if !std::mem::replace(&mut self.lingers, true) {
-            core.arm(LINGER_CHECK, Timer::Linger);
-        }
-    }
-
-    /// Closes a connection if the peers have all that was sent to them; whether it did.
-    fn close_if_acknowledged(&mut self, core: &mut WorkerCore, stream: Token) -> bool {
-        let has_all = |side| {
-            core.socket(side).is_none_or(|socket| {
-                // A socket that cannot be asked has nobody to wait for.
-                unacknowledged::bytes(socket).unwrap_or(0) == 0
-            })
-        };
-        let other = core.state(stream).and_then(|state| state.role.other());
-        if !has_all(stream) || !other.is_none_or(has_all) {
-            return false;
-        }
-        if let Some(state) = self.end(core, stream, Ending::Close) {
-            if let Some(job) = state.job {
-                self.end_job(core, job, None);
-            }
-            self.left(core);
-        }
-        true
-    }
-
-    /// Looks which lingering connections can be closed. That a peer has acknowledged everything
-    /// makes no event, so while there are such connections they are looked at.
-    pub(crate) fn check_lingering(&mut self, core: &mut WorkerCore) {
-        self.lingers = false;
-        for stream in core.streams() {
-            let lingering = core.state(stream).is_some_and(|state| state.lingering);
-            self.lingers |= lingering && !self.close_if_acknowledged(core, stream);
-        }
-        if self.lingers {
-            core.arm(LINGER_CHECK, Timer::Linger);
+        if !state.lingering && is_resting(core, stream) && !self.close_if_acknowledged(core, stream)
+        {
+            self.linger(core, stream);
         }
     }
 
@@ -114,13 +77,72 @@ impl Worker {
     }
 
     pub(crate) fn stop_if_drained(&mut self, core: &mut WorkerCore) {
-        if self.draining && core.streams().is_empty() {
+        if self.draining && core.stream_count() == 0 {
             self.stop(core, 0);
         }
     }
 
     fn stop(&mut self, core: &mut WorkerCore, cut_off: usize) {
-        self.tell(core, Event::Drained { core: self.index, cut_off });
-        core.stop();
+        if !std::mem::replace(&mut self.stopped, true) {
+            let counters = Box::new(core.counters());
+            self.tell(core, Event::Drained { core: self.index, cut_off, counters });
+            core.stop();
+        }
+    }
+}
+
+/// Nothing is under way on a connection, as far as can be known.
+fn is_resting(core: &WorkerCore, stream: Token) -> bool {
+    let Some(state) = core.state(stream) else { return true };
+    let (client, upstream) = match state.role {
+        Role::Echo | Role::Discard | Role::Client { upstream: None } => {
+            return core.is_idle(stream);
+        }
+        Role::Client { upstream: Some(upstream) } => (stream, upstream),
+        Role::Upstream { client } => (client, stream),
+    };
+    core.is_idle(client)
+        && core.is_idle(upstream)
+        && core.has_ended(client) == core.has_ended(upstream)
+        && core.last_read(client) <= core.last_read(upstream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::census::Census;
+    use crate::message::Adopted;
+    use crate::name::Service;
+    use crate::options::Options;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use vmsgr_reactor::{Budget, Loop, SpinPolicy, mesh};
+
+    #[test]
+    fn a_connection_that_comes_over_during_a_drain_does_not_hold_it_up() {
+        let port = mesh(3).unwrap().remove(0);
+        let census = Arc::new(Census::new(2, None));
+        let worker = Worker::new(0, 2, Arc::new(Options::default()), Arc::clone(&census));
+        let mut tested = Loop::new(worker, port, SpinPolicy::Auto, Budget::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let adopt = |tested: &mut Loop<Worker>| {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (socket, peer) = listener.accept().unwrap();
+            socket.set_nonblocking(true).unwrap();
+            assert!(census.reserve(0));
+            census.enter(0);
+            let socket = mio::net::TcpStream::from_std(socket);
+            let (worker, core) = tested.handler();
+            worker.adopt(core, Adopted { socket, peer, service: Service::Echo });
+            client
+        };
+        let _first = adopt(&mut tested);
+        let (worker, core) = tested.handler();
+        worker.draining = true;
+        assert_eq!(core.stream_count(), 1);
+        // The other core accepted it before it heard of the drain.
+        let _second = adopt(&mut tested);
+        assert_eq!(tested.handler().1.stream_count(), 1);
+        assert_eq!(census.of(0), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! How connections end: by their peers, by a fault, by being idle, or by a job.
 
+use std::fmt;
 use std::io;
 
 use log::Level;
@@ -15,7 +16,7 @@ use crate::worker::{Begun, Timer, Worker, WorkerCore};
 /// How a connection is ended from our side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
-    /// As one whose bytes have all been sent.
+    /// With a proper end, unless bytes are pending: those are lost, and that must show (I5).
     Close,
     /// As one of whose bytes some are lost.
     Reset,
@@ -35,8 +36,17 @@ impl Worker {
         }
     }
 
-    /// A connection has received nothing for too long.
+    /// A connection has received nothing for long. If it has sent nothing either it is closed.
     pub(crate) fn close_idle(&mut self, core: &mut WorkerCore, token: Token) {
+        let Some(state) = core.state(token) else { return };
+        let (before, other) = (state.sent, state.role.other());
+        let sent = core.sent(token) + other.map_or(0, |other| core.sent(other));
+        if sent != before {
+            if let Some(state) = core.state_mut(token) {
+                state.sent = sent;
+            }
+            return self.watch_idleness(core, token);
+        }
         let Some(state) = self.end(core, token, Ending::Close) else { return };
         let now = core.now();
         complain!(
@@ -60,13 +70,15 @@ impl Worker {
         token: Token,
         ending: Ending,
     ) -> Option<Connection> {
+        let other = core.state(token)?.role.other();
+        let pending = |side| core.pending_bytes(side) > 0;
         let close = match ending {
-            Ending::Close => WorkerCore::close,
-            Ending::Reset => WorkerCore::reset,
+            Ending::Close if !pending(token) && !other.is_some_and(pending) => WorkerCore::close,
+            _ => WorkerCore::reset,
         };
         let state = close(core, token)?;
         forget_timers(core, &state);
-        if let Some(other) = state.role.other().and_then(|other| close(core, other)) {
+        if let Some(other) = other.and_then(|other| close(core, other)) {
             forget_timers(core, &other);
         }
         Some(state)
@@ -113,7 +125,7 @@ impl Worker {
                 Role::Upstream { .. } => "upstream",
                 _ => "peer",
             };
-            let local = socket.local_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
+            let local = Local(socket);
             let now = core.now();
             complain!(
                 self.complaints,
@@ -152,5 +164,17 @@ fn forget_timers(core: &mut WorkerCore, connection: &Connection) {
     let attempt = connection.attempt.as_ref().and_then(|attempt| attempt.time_out);
     for timer in [attempt, connection.idle].into_iter().flatten() {
         core.cancel(timer);
+    }
+}
+
+/// The local address of a socket, asked for only if it is shown.
+struct Local<'a>(&'a TcpStream);
+
+impl fmt::Display for Local<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.local_addr() {
+            Ok(address) => address.fmt(f),
+            Err(_) => f.write_str("?"),
+        }
     }
 }

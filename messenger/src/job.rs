@@ -72,6 +72,8 @@ pub enum Event {
         core: usize,
         /// Connections that were cut off at the deadline.
         cut_off: usize,
+        /// Its last counters.
+        counters: Box<Counters>,
     },
     /// The thread of a core has ended; the reason is [`Exit::Stopped`] after it has drained.
     Exited {

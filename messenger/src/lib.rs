@@ -64,6 +64,7 @@ mod drain;
 mod ending;
 mod ids;
 mod job;
+mod linger;
 mod message;
 mod messenger;
 mod name;

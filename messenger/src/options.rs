@@ -97,7 +97,7 @@ impl Default for ConnectOptions {
 /// Options of connections as the messenger sees them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConnectionOptions {
-    /// How long a connection may receive nothing (a relayed one: neither side); `None`: for ever.
+    /// How long a connection may move no byte in any direction; `None`: for ever.
     pub idle_time_out: Option<Duration>,
     /// Bytes of pending data at which its producer is stopped, and at which it goes on.
     pub marks: Marks,

@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Idle(Token),
     /// Connections have had their time to drain.
     Drain,
+    /// More connections are to be looked at since a drain has begun.
+    DrainMore,
     /// Lingering connections may have come to their end.
     Linger,
 }
@@ -64,6 +66,10 @@ pub(crate) struct Worker {
     unsent: VecDeque<(usize, Message)>,
     pub(crate) complaints: Complaints,
     pub(crate) draining: bool,
+    /// Connections that have not been looked at since the drain began.
+    pub(crate) undrained: Vec<Token>,
+    /// It has drained, and has said so.
+    pub(crate) stopped: bool,
     /// Connections linger, and are looked at by a timer.
     pub(crate) lingers: bool,
 }
@@ -90,6 +96,8 @@ impl Worker {
             unsent: VecDeque::new(),
             complaints: Complaints::default(),
             draining: false,
+            undrained: Vec::new(),
+            stopped: false,
             lingers: false,
         }
     }
@@ -189,7 +197,7 @@ impl Handler for Worker {
     }
 
     fn settled(&mut self, core: &mut WorkerCore, stream: Token) {
-        self.close_if_idle(core, stream);
+        self.end_if_resting(core, stream);
     }
 
     fn timer(&mut self, core: &mut WorkerCore, timer: Timer) {
@@ -197,6 +205,7 @@ impl Handler for Worker {
             Timer::Attempt(token) => self.attempt_timed_out(core, token),
             Timer::Idle(token) => self.close_idle(core, token),
             Timer::Drain => self.cut_off(core),
+            Timer::DrainMore => self.drain_more(core),
             Timer::Linger => self.check_lingering(core),
         }
     }

@@ -236,3 +236,146 @@ fn draining_loses_nothing_that_a_slow_reader_has_not_got_yet() {
     drop(socket);
     messenger.join();
 }
+
+#[test]
+fn each_core_says_once_that_it_has_drained() {
+    let mut messenger = start(Options::default());
+    let (_, address) = listen(&mut messenger, Service::Echo);
+    let mut sockets: Vec<_> = (0..8).map(|_| dial(address)).collect();
+    sockets.iter_mut().for_each(ping);
+    messenger.drain(DEADLINE);
+    let (mut drained, mut exited) = (vec![0; messenger.cores()], 0);
+    while exited < messenger.cores() {
+        wait(&mut messenger, |event| match event {
+            Event::Drained { core, .. } => {
+                drained[core] += 1;
+                Some(())
+            }
+            Event::Exited { .. } => {
+                exited += 1;
+                Some(())
+            }
+            _ => None,
+        });
+    }
+    assert!(drained.iter().all(|count| *count == 1), "{drained:?}");
+}
+
+/// The counters of all cores, added up.
+fn total(messenger: &mut Messenger) -> vmsgr_reactor::Counters {
+    messenger.report();
+    let mut total = vmsgr_reactor::Counters::default();
+    for _ in 0..messenger.cores() {
+        total.add(&wait(messenger, |event| match event {
+            Event::Report { counters, .. } => Some(*counters),
+            _ => None,
+        }));
+    }
+    total
+}
+
+#[test]
+fn a_connection_that_is_closed_with_bytes_pending_is_reset() {
+    let mut messenger = start(Options::default());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = server.local_addr().unwrap();
+    let job = connect(&mut messenger, &[target], Service::Echo);
+    messenger.publish();
+    let mut peer = server.accept().unwrap().0;
+    peer.set_nonblocking(true).unwrap();
+    // It sends and does not read, until the echo holds bytes for it.
+    while total(&mut messenger).pending_bytes == 0 {
+        let _ = peer.write(&[7; 65536]);
+    }
+    messenger.submit(Job::Close(job)).unwrap();
+    wait(&mut messenger, |event| matches!(event, Event::Closed(told) if told == job).then_some(()));
+    peer.set_nonblocking(false).unwrap();
+    let copied = std::io::copy(&mut peer, &mut std::io::sink());
+    assert_eq!(copied.unwrap_err().kind(), ErrorKind::ConnectionReset, "I5");
+    end(messenger);
+}
+
+#[test]
+fn a_slow_download_is_not_idle() {
+    let idle_time_out = Some(Duration::from_millis(150));
+    let connection = ConnectionOptions { idle_time_out, ..ConnectionOptions::default() };
+    let mut messenger = start(Options { connection, ..Options::default() });
+    let (_, address) = listen(&mut messenger, Service::Echo);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut socket = TcpStream::from(socket);
+    socket.set_nonblocking(true).unwrap();
+    let (mut sent, mut received) = (0, 0);
+    // Until the echo is stopped by what it holds for us.
+    while total(&mut messenger).paused == 0 {
+        sent += socket.write(&[7; 65536]).unwrap_or(0);
+    }
+    // Nothing is received by the daemon for several time-outs, while we read bit by bit.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(600) {
+        received += socket.read(&mut [0; 2048]).unwrap_or(0);
+        std::thread::yield_now();
+    }
+    socket.set_nonblocking(false).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    received += std::io::copy(&mut socket, &mut std::io::sink()).unwrap() as usize;
+    assert_eq!(received, sent);
+    end(messenger);
+}
+
+/// A relay to a server of ours, with one client through it.
+fn relayed(messenger: &mut Messenger) -> (TcpStream, TcpStream) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_, address) = listen(messenger, Service::Relay([server.local_addr().unwrap()].into()));
+    let client = dial(address);
+    messenger.publish();
+    let upstream = server.accept().unwrap().0;
+    upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+    (client, upstream)
+}
+
+#[test]
+fn a_drain_waits_for_the_answer_to_a_request_that_was_passed_on() {
+    for ends_first in [false, true] {
+        let mut messenger = start(Options::default());
+        let (mut client, mut upstream) = relayed(&mut messenger);
+        client.write_all(b"question").unwrap();
+        if ends_first {
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        let mut question = [0; 8];
+        upstream.read_exact(&mut question).unwrap();
+        messenger.drain(DEADLINE);
+        messenger.report();
+        let told =
+            |event| matches!(event, Event::Report { .. } | Event::Drained { .. }).then_some(());
+        (0..messenger.cores()).for_each(|_| wait(&mut messenger, told));
+        upstream.write_all(b"answer").unwrap();
+        drop(upstream);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer");
+        drop(client);
+        messenger.join();
+    }
+}
+
+#[test]
+fn a_drain_ends_a_relay_whose_questions_have_been_answered() {
+    let mut messenger = start(Options::default());
+    let (mut client, mut upstream) = relayed(&mut messenger);
+    let mut buffer = [0; 8];
+    client.write_all(b"question").unwrap();
+    upstream.read_exact(&mut buffer).unwrap();
+    upstream.write_all(b"answer").unwrap();
+    client.read_exact(&mut buffer[..6]).unwrap();
+    let start = Instant::now();
+    messenger.drain(DEADLINE);
+    messenger.publish();
+    assert_eq!(client.read(&mut buffer).unwrap(), 0);
+    assert_eq!(upstream.read(&mut buffer).unwrap(), 0);
+    messenger.join();
+    assert!(start.elapsed() < DEADLINE / 2, "it did not wait for the deadline");
+}

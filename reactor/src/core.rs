@@ -69,6 +69,10 @@ pub struct Core<H: Handler> {
     pub(crate) touched: Vec<Token>,
     /// Listeners that ran out of descriptors.
     pub(crate) exhausted: Vec<Token>,
+    /// Armed while there are such listeners.
+    pub(crate) exhausted_retry: Option<TimerId>,
+    /// Streams among the entries.
+    stream_count: usize,
     pub(crate) timers: Timers<Due<H::Timer>>,
     pub(crate) mesh: Port<H::Message>,
     pub(crate) counters: Counters,
@@ -93,6 +97,8 @@ impl<H: Handler> Core<H> {
             ready: VecDeque::new(),
             touched: Vec::new(),
             exhausted: Vec::new(),
+            exhausted_retry: None,
+            stream_count: 0,
             timers: Timers::default(),
             mesh,
             counters: Counters::default(),
@@ -182,6 +188,7 @@ impl<H: Handler> Core<H> {
         let mut stream = Stream::new(socket, pending, state, generation, connecting);
         stream.register(self.poll.registry(), token, &mut self.counters)?;
         vacant.insert(Entry::Stream(stream));
+        self.stream_count += 1;
         Ok(token)
     }
 
@@ -203,6 +210,31 @@ impl<H: Handler> Core<H> {
     /// The socket of a stream, for its addresses and options.
     pub fn socket(&self, stream: Token) -> Option<&H::Socket> {
         self.stream(stream).map(Stream::socket)
+    }
+
+    /// Bytes that the socket of a stream has taken so far.
+    pub fn sent(&self, stream: Token) -> u64 {
+        self.stream(stream).map_or(0, |stream| stream.sent)
+    }
+
+    /// The number of the turn in which bytes were last read from a stream; 0 if never.
+    pub fn last_read(&self, stream: Token) -> u64 {
+        self.stream(stream).map_or(0, |stream| stream.last_read)
+    }
+
+    /// The peer of a stream has ended its direction, or the stream is gone.
+    pub fn has_ended(&self, stream: Token) -> bool {
+        self.stream(stream).is_none_or(Stream::has_ended)
+    }
+
+    /// Bytes that wait for the socket of a stream.
+    pub fn pending_bytes(&self, stream: Token) -> usize {
+        self.stream(stream).map_or(0, |stream| stream.pending.len())
+    }
+
+    /// How many streams there are.
+    pub fn stream_count(&self) -> usize {
+        self.stream_count
     }
 
     /// All streams.
@@ -252,6 +284,7 @@ impl<H: Handler> Core<H> {
         self.stream(token)?;
         // No deregistration: the kernel forgets a socket when it is closed.
         let Entry::Stream(stream) = self.entries.remove(token.key()) else { unreachable!() };
+        self.stream_count -= 1;
         // Its descriptor is free once the caller drops it, which is before the next turn.
         self.retry_exhausted();
         Some(stream)

@@ -57,39 +57,49 @@ impl<H: Handler> Core<H> {
 
     /// Goes on accepting after [`Handler::admit`] refused.
     pub fn resume_listener(&mut self, listener: Token) {
-        self.with_listener(listener, |found, registry| found.resume(registry, listener));
+        let resume =
+            |found: &mut Listener<_>, registry: &Registry| found.resume(registry, listener);
+        if let Some(Err(error)) = self.with_listener(listener, resume) {
+            // epoll_ctl has no memory, or the user has too many watches.
+            log::error!("listener {listener:?} cannot be registered for now: {error}");
+            self.exhaust_listener(listener);
+        }
     }
 
     /// Stops accepting; nobody in the backlog is lost.
     pub(crate) fn pause_listener(&mut self, listener: Token) {
-        self.with_listener(listener, |found, registry| found.pause(registry));
+        if let Some(Err(error)) = self.with_listener(listener, Listener::pause) {
+            log::error!("listener {listener:?} cannot be deregistered: {error}");
+        }
     }
 
-    fn with_listener(
+    fn with_listener<T>(
         &mut self,
         token: Token,
-        action: impl FnOnce(&mut Listener<H::Listener>, &Registry) -> io::Result<()>,
-    ) {
-        let Some(Entry::Listener(found)) = self.entries.get_mut(token.key()) else { return };
-        if found.generation == token.generation()
-            && let Err(error) = action(found, self.poll.registry())
-        {
-            // epoll_ctl fails only for want of kernel memory.
-            log::error!("listener {token:?} cannot change its registration: {error}");
-        }
+        action: impl FnOnce(&mut Listener<H::Listener>, &Registry) -> T,
+    ) -> Option<T> {
+        let Some(Entry::Listener(found)) = self.entries.get_mut(token.key()) else { return None };
+        (found.generation == token.generation()).then(|| action(found, self.poll.registry()))
     }
 
-    /// Stops accepting until a stream of this loop has ended, or some time has passed.
-    pub(crate) fn exhaust_listener(&mut self, listener: Token) {
+    /// Stops accepting until a stream of this loop has ended, or some time has passed: descriptors
+    /// or memory have run out.
+    pub fn exhaust_listener(&mut self, listener: Token) {
         self.pause_listener(listener);
-        if self.exhausted.is_empty() {
+        if self.exhausted_retry.is_none() {
             let deadline = self.now() + EXHAUSTED_RETRY;
-            self.timers.arm(deadline, Due::Exhausted);
+            self.exhausted_retry = Some(self.timers.arm(deadline, Due::Exhausted));
         }
-        self.exhausted.push(listener);
+        if !self.exhausted.contains(&listener) {
+            self.exhausted.push(listener);
+        }
     }
 
+    /// Listeners that ran out of descriptors try again.
     pub(crate) fn retry_exhausted(&mut self) {
+        if let Some(timer) = self.exhausted_retry.take() {
+            self.timers.cancel(timer);
+        }
         for listener in mem::take(&mut self.exhausted) {
             self.resume_listener(listener);
         }

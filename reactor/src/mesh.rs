@@ -21,7 +21,7 @@ pub const RING_MESSAGES: usize = 1024;
 
 /// What the others may touch of a member of the mesh: how to wake it.
 #[derive(Debug)]
-struct Bedside {
+struct Sleeper {
     sleep: SleepFlag,
     doorbell: Doorbell,
 }
@@ -29,7 +29,7 @@ struct Bedside {
 /// Wakes a member of the mesh from any thread, whether it sleeps or not. For what is rare and does
 /// not come through the mesh.
 #[derive(Debug, Clone)]
-pub struct Waker(Arc<Bedside>);
+pub struct Waker(Arc<Sleeper>);
 
 impl Waker {
     /// Rings its doorbell.
@@ -42,7 +42,7 @@ impl Waker {
 #[derive(Debug)]
 pub struct Port<M> {
     index: usize,
-    own: Arc<Bedside>,
+    own: Arc<Sleeper>,
     /// By the index of the peer; `None` at the own index.
     links: Vec<Option<Link<M>>>,
     /// The peer whose ring is looked at first by the next [`take`](Self::take).
@@ -50,7 +50,7 @@ pub struct Port<M> {
 }
 
 struct Link<M> {
-    peer: Arc<Bedside>,
+    peer: Arc<Sleeper>,
     outbox: VecDeque<M>,
     /// A message was refused since the outbox was full.
     refused: bool,
@@ -76,10 +76,10 @@ pub fn mesh<M>(members: usize) -> io::Result<Vec<Port<M>>> {
 }
 
 fn with_capacity<M>(members: usize, capacity: usize) -> io::Result<Vec<Port<M>>> {
-    let bedsides = (0..members)
-        .map(|_| Ok(Arc::new(Bedside { sleep: SleepFlag::new(), doorbell: Doorbell::new()? })))
+    let sleepers = (0..members)
+        .map(|_| Ok(Arc::new(Sleeper { sleep: SleepFlag::new(), doorbell: Doorbell::new()? })))
         .collect::<io::Result<Vec<_>>>()?;
-    let mut ports: Vec<Port<M>> = bedsides
+    let mut ports: Vec<Port<M>> = sleepers
         .iter()
         .enumerate()
         .map(|(index, own)| Port {
@@ -95,7 +95,7 @@ fn with_capacity<M>(members: usize, capacity: usize) -> io::Result<Vec<Port<M>>>
             let (b_to_a, a_from_b) = HeapRb::new(capacity).split();
             let (a_wants, b_wants) = (Arc::new(RoomFlag::new()), Arc::new(RoomFlag::new()));
             let link = |peer: usize, to, from, want_room: &Arc<_>, peer_wants_room: &Arc<_>| Link {
-                peer: Arc::clone(&bedsides[peer]),
+                peer: Arc::clone(&sleepers[peer]),
                 outbox: VecDeque::new(),
                 refused: false,
                 to,

@@ -165,12 +165,13 @@ impl Pending for ByteQueue {
     }
 
     fn spare(&mut self, most: usize) -> &mut [u8] {
-        let most = most.min(self.room());
-        if self.len + most > self.ring.len() {
-            self.grow(self.len + most);
-        }
+        // The ring at most doubles: many queues with a few bytes each stay small.
+        let most = most.min(self.room()).min(self.len.max(FIRST_RING));
         if most == 0 {
             return &mut [];
+        }
+        if self.len + most > self.ring.len() {
+            self.grow(self.len + most);
         }
         let start = (self.head + self.len) & (self.ring.len() - 1);
         let end = self.ring.len().min(start + most);
@@ -213,6 +214,14 @@ mod tests {
         assert!(queue.is_relieved());
         queue.consume(10);
         assert!(queue.is_empty() && queue.ring.is_empty());
+    }
+
+    #[test]
+    fn a_few_bytes_take_little_memory_however_much_is_asked_for() {
+        let mut queue = ByteQueue::new(Marks::default());
+        queue.append(b"a few");
+        assert!(queue.spare(256 << 10).len() >= 1000);
+        assert_eq!(queue.ring.len(), 2 * FIRST_RING);
     }
 
     #[test]

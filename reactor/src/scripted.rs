@@ -490,3 +490,17 @@ fn what_is_queued_comes_behind_what_was_read_before() {
     rig.run().unwrap();
     assert_eq!(rig.kernels[2].1.borrow().outgoing, b"read and queued");
 }
+
+#[test]
+fn a_stream_that_is_read_again_may_hold_what_came_meanwhile() {
+    let mut rig = Rig::new(vec![Kernel::new(vec![], vec![])], Marks::default(), 4096);
+    let token = rig.kernels[0].0;
+    rig.tested.core.set_reading(token, false);
+    rig.tested.core.arm(std::time::Duration::ZERO, ());
+    rig.tested.turn().unwrap();
+    feed(&rig, 0, b"meanwhile");
+    rig.tested.core.set_reading(token, true);
+    assert!(!rig.tested.core.is_idle(token), "as far as is known before it is looked at");
+    rig.run().unwrap();
+    assert_eq!(rig.kernels[0].1.borrow().outgoing, b"meanwhile");
+}

@@ -1,5 +1,4 @@
 //! Looking again before sleeping: how long a loop with nothing to do goes on looking.
-
 //!
 //! On a virtual machine going to sleep and being woken costs 80-100 us that a loop which still
 //! looks does not pay. But looking burns the core, so the window has to earn itself, in the manner

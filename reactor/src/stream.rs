@@ -47,7 +47,7 @@ pub(crate) struct Stream<S, P, D> {
     /// WRITABLE is registered.
     armed: bool,
     /// READABLE is registered.
-    listening: bool,
+    watching: bool,
     /// The socket may hold something to read; an edge said so and no read has said otherwise.
     readable: bool,
     /// The last edge said more than "bytes have come": a short read is not the end of them.
@@ -66,6 +66,10 @@ pub(crate) struct Stream<S, P, D> {
     pub(crate) staged: bool,
     /// The streams that are no longer read because our pending data was full.
     pub(crate) stopped: Vec<Token>,
+    /// Bytes that the socket has taken since it was added.
+    pub(crate) sent: u64,
+    /// The number of the turn in which bytes were last read; 0: never.
+    pub(crate) last_read: u64,
 }
 
 impl<S: Socket, P: Pending, D> Stream<S, P, D> {
@@ -79,7 +83,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
             outgoing: Outgoing::Open,
             connecting,
             armed: false,
-            listening: false,
+            watching: false,
             readable: false,
             thorough: false,
             reading: true,
@@ -89,6 +93,8 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
             touched: false,
             staged: false,
             stopped: Vec::new(),
+            sent: 0,
+            last_read: 0,
         }
     }
 
@@ -105,7 +111,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
     ) -> io::Result<()> {
         let (readable, writable) = (self.reading, self.wants_writable());
         registry.register(&mut self.socket, token.into(), interest(readable, writable))?;
-        (self.listening, self.armed) = (readable, writable);
+        (self.watching, self.armed) = (readable, writable);
         counters.writable_armed += u64::from(writable);
         Ok(())
     }
@@ -170,6 +176,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
                 }
                 Ok(count) => {
                     counters.bytes_in += count as u64;
+                    self.last_read = counters.turns + 1;
                     counters.messages_in += 1;
                     // The kernel gave less than there was room for, so it has no more, and the
                     // next bytes make an edge: no read that only says "would block". Not so at
@@ -226,6 +233,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
         match outcome {
             Ok(count) if count > 0 => {
                 counters.bytes_out += count as u64;
+                self.sent += count as u64;
                 counters.messages_out += 1;
                 // A short write means a full send buffer; room in it makes an edge.
                 self.blocked = count < offered;
@@ -295,7 +303,14 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
 
     /// Whether it is to be read; true if that changed.
     pub(crate) fn set_reading(&mut self, reading: bool) -> bool {
+        // While nobody watched, bytes may have come without an edge.
+        self.readable |= reading && !self.watching;
         std::mem::replace(&mut self.reading, reading) != reading
+    }
+
+    /// The peer's end has been read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Its reading is stopped.
@@ -321,7 +336,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
         counters: &mut Counters,
     ) {
         let (readable, writable) = (self.reading, self.wants_writable());
-        if (readable, writable) == (self.listening, self.armed) {
+        if (readable, writable) == (self.watching, self.armed) {
             return;
         }
         let wanted = interest(readable, writable);
@@ -331,14 +346,14 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
         }
         counters.writable_armed += u64::from(writable && !self.armed);
         counters.writable_disarmed += u64::from(!writable && self.armed);
-        counters.read_paused += u64::from(!readable && self.listening);
-        (self.listening, self.armed) = (readable, writable);
+        counters.read_paused += u64::from(!readable && self.watching);
+        (self.watching, self.armed) = (readable, writable);
     }
 
     /// What must hold at the end of a turn.
     pub(crate) fn assert_settled(&self) {
         assert_eq!(self.armed, self.wants_writable(), "I1: {:?}", self.pending);
-        assert_eq!(self.listening, self.reading, "I4: interest in reading");
+        assert_eq!(self.watching, self.reading, "I4: interest in reading");
         if !self.stopped.is_empty() {
             assert!(!self.pending.is_relieved(), "I4: whoever was stopped goes on when relieved");
         }

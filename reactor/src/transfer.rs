@@ -30,7 +30,11 @@ impl<H: Handler> Core<H> {
         if self.stream(to).is_some_and(|target| target.staged) || self.stage.is_full() {
             self.send_staged();
         }
-        let Some(target) = self.stream_mut(to) else { return Received::Nothing };
+        let Some(target) = self.stream_mut(to) else {
+            // Nobody is left to read it for: not to be offered again in every turn.
+            self.set_reading(from, false);
+            return Received::Nothing;
+        };
         debug_assert!(!target.is_finishing(), "sent after the end");
         let room = target.pending.room();
         if room == 0 {

@@ -186,3 +186,36 @@ fn a_listener_that_is_not_admitted_waits_without_waking_and_goes_on_when_resumed
     tested.handler().1.resume_listener(listener);
     util::turn_until(&mut tested, |tested| tested.handler().0.accepted.len() == 2);
 }
+
+#[test]
+fn listeners_that_ran_out_of_descriptors_share_one_timer_and_go_on_when_a_stream_ends() {
+    let mut tested = util::alone(Budget::default());
+    let mut addresses = Vec::new();
+    for _ in 0..2 {
+        let socket = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        addresses.push(socket.local_addr().unwrap());
+        let listener = tested.handler().1.listen(socket, ()).unwrap();
+        for _ in 0..3 {
+            tested.handler().1.exhaust_listener(listener);
+        }
+    }
+    assert_eq!(tested.counters().timers, 1);
+    let (token, _peer) = util::add(&mut tested, util::Does::Echo, vmsgr_reactor::Marks::default());
+    tested.handler().1.close(token);
+    assert_eq!(tested.counters().timers, 0);
+    let _peers: Vec<_> =
+        addresses.iter().map(|address| StdStream::connect(address).unwrap()).collect();
+    util::turn_until(&mut tested, |tested| tested.handler().0.accepted.len() == 2);
+}
+
+#[test]
+fn listeners_that_ran_out_of_descriptors_try_again_by_themselves() {
+    let mut tested = util::alone(Budget::default());
+    let socket = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let listener = tested.handler().1.listen(socket, ()).unwrap();
+    tested.handler().1.exhaust_listener(listener);
+    let _peer = StdStream::connect(address).unwrap();
+    util::turn_until(&mut tested, |tested| tested.handler().0.accepted.len() == 1);
+    assert_eq!((tested.counters().timers, tested.counters().timers_fired), (0, 1));
+}

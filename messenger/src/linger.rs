@@ -1,0 +1,68 @@
+//! The last moments of a connection that we end: its peer still has to get what the kernel holds.
+//!
+//! A socket that is closed while bytes arrive is reset by the kernel, and what it still held for the
+//! peer is lost. So a connection lingers until its peer has all: our direction ends, and what comes
+//! is read and forgotten.
+
+use std::time::Duration;
+
+use vmsgr_reactor::Token;
+
+use crate::ending::Ending;
+use crate::unacknowledged;
+use crate::worker::{Timer, Worker, WorkerCore};
+
+/// How often lingering connections are looked at.
+const CHECK: Duration = Duration::from_millis(20);
+
+impl Worker {
+    /// Ends our directions of a connection, and closes it once its peers have all or have ended
+    /// theirs.
+    pub(crate) fn linger(&mut self, core: &mut WorkerCore, stream: Token) {
+        let other = core.state(stream).and_then(|state| state.role.other());
+        for side in [Some(stream), other].into_iter().flatten() {
+            if let Some(state) = core.state_mut(side) {
+                state.lingering = true;
+            }
+            core.finish(side);
+            core.set_reading(side, true);
+        }
+        if !std::mem::replace(&mut self.lingers, true) {
+            core.arm(CHECK, Timer::Linger);
+        }
+    }
+
+    /// Closes a connection if the peers have all that was sent to them; whether it did.
+    pub(crate) fn close_if_acknowledged(&mut self, core: &mut WorkerCore, stream: Token) -> bool {
+        let has_all = |side| {
+            core.socket(side).is_none_or(|socket| {
+                // A socket that cannot be asked has nobody to wait for.
+                unacknowledged::bytes(socket).unwrap_or(0) == 0
+            })
+        };
+        let other = core.state(stream).and_then(|state| state.role.other());
+        if !has_all(stream) || !other.is_none_or(has_all) {
+            return false;
+        }
+        if let Some(state) = self.end(core, stream, Ending::Close) {
+            if let Some(job) = state.job {
+                self.end_job(core, job, None);
+            }
+            self.left(core);
+        }
+        true
+    }
+
+    /// Looks which lingering connections can be closed. That a peer has acknowledged everything
+    /// makes no event, so while there are such connections they are looked at.
+    pub(crate) fn check_lingering(&mut self, core: &mut WorkerCore) {
+        self.lingers = false;
+        for stream in core.streams() {
+            let lingering = core.state(stream).is_some_and(|state| state.lingering);
+            self.lingers |= lingering && !self.close_if_acknowledged(core, stream);
+        }
+        if self.lingers {
+            core.arm(CHECK, Timer::Linger);
+        }
+    }
+}
