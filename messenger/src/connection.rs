@@ -44,8 +44,8 @@ pub(crate) struct Connection {
     pub(crate) attempt: Option<Box<Attempt>>,
     /// The idle time-out; both sides of a relay have the same.
     pub(crate) idle: Option<TimerId>,
-    /// Bytes sent, both directions together, when the idle time-out was last looked at.
-    pub(crate) sent: u64,
+    /// Bytes that the peers had got, together, when the idle time-out was last looked at.
+    pub(crate) delivered: u64,
     /// Draining: its last bytes are on their way, and what comes is forgotten.
     pub(crate) lingering: bool,
     /// The job that asked for it, to be told about its end.
@@ -55,7 +55,16 @@ pub(crate) struct Connection {
 impl Connection {
     /// One that is there.
     pub(crate) fn accepted(id: ConnectionId, peer: SocketAddr, role: Role) -> Self {
-        Self { id, peer, role, attempt: None, idle: None, sent: 0, lingering: false, job: None }
+        Self {
+            id,
+            peer,
+            role,
+            attempt: None,
+            idle: None,
+            delivered: 0,
+            lingering: false,
+            job: None,
+        }
     }
 }
 

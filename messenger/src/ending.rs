@@ -11,6 +11,7 @@ use crate::complaints::complain;
 use crate::connection::{Connection, Role};
 use crate::ids::JobId;
 use crate::job::Event;
+use crate::unacknowledged;
 use crate::worker::{Begun, Timer, Worker, WorkerCore};
 
 /// How a connection is ended from our side.
@@ -36,14 +37,15 @@ impl Worker {
         }
     }
 
-    /// A connection has received nothing for long. If it has sent nothing either it is closed.
+    /// A connection has received nothing for long. If its peers have got nothing either it is
+    /// closed.
     pub(crate) fn close_idle(&mut self, core: &mut WorkerCore, token: Token) {
         let Some(state) = core.state(token) else { return };
-        let (before, other) = (state.sent, state.role.other());
-        let sent = core.sent(token) + other.map_or(0, |other| core.sent(other));
-        if sent != before {
+        let (before, other) = (state.delivered, state.role.other());
+        let delivered = delivered(core, token) + other.map_or(0, |other| delivered(core, other));
+        if delivered != before {
             if let Some(state) = core.state_mut(token) {
-                state.sent = sent;
+                state.delivered = delivered;
             }
             return self.watch_idleness(core, token);
         }
@@ -158,6 +160,13 @@ impl Worker {
         self.tell_of_place(core, to_tell);
         self.stop_if_drained(core);
     }
+}
+
+/// Bytes that the peer of a stream has got. A peer that reads slowly may take a while to make room
+/// for so much that the socket takes more, but it is getting on.
+fn delivered(core: &WorkerCore, stream: Token) -> u64 {
+    let held = core.socket(stream).and_then(|socket| unacknowledged::bytes(socket).ok());
+    core.sent(stream).saturating_sub(held.unwrap_or(0) as u64)
 }
 
 fn forget_timers(core: &mut WorkerCore, connection: &Connection) {
