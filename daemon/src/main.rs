@@ -4,21 +4,24 @@
 //!
 //! ```text
 //! args ----+
-//!          +--> merge --> settings --> probe --> logging, limits, signals --> run (notify)
-//! config --+                               |
-//!                                          +--> effective (--check)
+//!          +--> merge --> settings --> probe, cycle --> limits, signals, logging --> run (notify)
+//! config --+                                   |
+//!                                              +--> effective (--check)
 //! ```
 //!
 //! `given` is a value as somebody wrote it and where; `ranges` are the numbers that can be set;
 //! `listeners` and `address` are about where to listen; `refusal` is why the daemon does not start.
+//! `log_writer` is the thread that log lines go through, `report` are the counters.
 
 mod address;
 mod args;
 mod config;
+mod cycle;
 mod effective;
 mod given;
 mod limits;
 mod listeners;
+mod log_writer;
 mod logging;
 mod merge;
 mod notify;
@@ -53,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything that can be refused comes first; until `run`, there is one thread.
+/// Everything that can be refused comes first; until `run`, there is one thread beside the log's.
 fn start() -> Result<ExitCode, Refusal> {
     let args = match Args::read(std::env::args_os())? {
         Asked::Run(args) => args,
@@ -62,14 +65,16 @@ fn start() -> Result<ExitCode, Refusal> {
     let file = args.config.as_deref().map(File::read).transpose()?;
     let settings = Settings::merge(&args, file.as_ref())?;
     probe::relay(&settings.relay)?;
+    cycle::refuse(&settings, settings.listen.iter().map(|listen| listen.address))?;
     if args.check {
         // A comment, so that the output is a configuration file as a whole.
         return Ok(print(&format!("# configuration ok\n{}", effective::to_toml(&settings))));
     }
-    logging::start(settings.log_level);
     let limit = DescriptorLimit::raise();
     let signals = Signals::take_over().map_err(|error| Refusal::new("signals", error))?;
-    run::run(settings, limit, signals)
+    // With whatever ends here, the log is written to its end.
+    let log = logging::start(settings.log_level).map_err(|error| Refusal::new("log", error))?;
+    run::run(settings, limit, signals, log.lines())
 }
 
 /// A reader that has gone, such as `head`, has seen all that it wanted.

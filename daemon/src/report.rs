@@ -1,43 +1,77 @@
 //! The counters as one line of JSON.
 
 use serde_json::{Map, Value, json};
-use std::fmt;
 use vmsgr_reactor::Counters;
 
-/// A report under way: complete once every core has told its counters.
+/// Reports, one at a time: complete once every core has told its counters.
 #[derive(Debug)]
-pub struct Report {
-    /// The number of each core, and what it told.
-    cores: Vec<(usize, Option<Counters>)>,
+pub struct Reports {
+    cores: Vec<PerCore>,
+    under_way: bool,
 }
 
-impl Report {
-    /// A report of the loops on these cores.
+#[derive(Debug)]
+struct PerCore {
+    number: usize,
+    /// For the report under way.
+    told: Option<Counters>,
+    /// It answers no more; what it told last holds for ever.
+    stopped: bool,
+}
+
+impl Reports {
+    /// Reports of the loops on these cores.
     pub fn new(cores: &[usize]) -> Self {
-        Self { cores: cores.iter().map(|&core| (core, None)).collect() }
+        let per_core = |&number| PerCore { number, told: None, stopped: false };
+        Self { cores: cores.iter().map(per_core).collect(), under_way: false }
     }
 
-    /// What the core at `place` of the mask tells; true if that was the last one missing.
-    pub fn add(&mut self, place: usize, counters: Counters) -> bool {
-        if let Some((_, told)) = self.cores.get_mut(place) {
-            *told = Some(counters);
+    /// Begins a report; false if one is under way, which then serves who asks meanwhile, too.
+    pub fn begin(&mut self) -> bool {
+        if self.under_way {
+            return false;
         }
-        self.cores.iter().all(|(_, told)| told.is_some())
+        for core in self.cores.iter_mut().filter(|core| !core.stopped) {
+            core.told = None;
+        }
+        self.under_way = true;
+        true
     }
-}
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What the core at `place` of the mask answers.
+    pub fn told(&mut self, place: usize, counters: Counters) {
+        if let Some(core) = self.cores.get_mut(place) {
+            core.told = Some(counters);
+        }
+    }
+
+    /// The last that the core at `place` of the mask tells.
+    pub fn stopped(&mut self, place: usize, counters: Counters) {
+        if let Some(core) = self.cores.get_mut(place) {
+            (core.told, core.stopped) = (Some(counters), true);
+        }
+    }
+
+    /// The report under way, if it is complete; it ends with that.
+    pub fn take(&mut self) -> Option<String> {
+        let complete = self.under_way && self.cores.iter().all(|core| core.told.is_some());
+        complete.then(|| {
+            self.under_way = false;
+            self.line()
+        })
+    }
+
+    fn line(&self) -> String {
         let mut total = Counters::default();
         let mut cores = Vec::new();
-        for (core, told) in &self.cores {
-            let Some(counters) = told else { continue };
+        for core in &self.cores {
+            let Some(counters) = &core.told else { continue };
             total.add(counters);
             let mut object = object(counters);
-            object.insert("core".into(), json!(core));
+            object.insert("core".into(), json!(core.number));
             cores.push(Value::Object(object));
         }
-        json!({ "cores": cores, "total": object(&total) }).fmt(f)
+        json!({ "cores": cores, "total": object(&total) }).to_string()
     }
 }
 
@@ -49,17 +83,49 @@ fn object(counters: &Counters) -> Map<String, Value> {
 mod tests {
     use super::*;
 
+    fn turns(turns: u64) -> Counters {
+        Counters { turns, ..Counters::default() }
+    }
+
+    fn total_turns(line: Option<String>) -> u64 {
+        let value: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        value["total"]["turns"].as_u64().unwrap()
+    }
+
     #[test]
     fn a_report_is_complete_with_its_last_core_and_is_one_line() {
-        let mut report = Report::new(&[2, 5]);
-        assert!(!report.add(1, Counters { turns: 3, ..Counters::default() }));
-        assert!(report.add(0, Counters { turns: 4, ..Counters::default() }));
-        let text = report.to_string();
+        let mut reports = Reports::new(&[2, 5]);
+        assert!(reports.begin());
+        reports.told(1, turns(3));
+        assert!(!reports.begin(), "one is under way");
+        assert_eq!(reports.take(), None);
+        reports.told(0, turns(4));
+        let text = reports.take().unwrap();
         assert!(!text.contains('\n'));
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["cores"][0]["core"], 2);
         assert_eq!(value["cores"][1]["turns"], 3);
         assert_eq!(value["total"]["turns"], 7);
         assert_eq!(value["total"]["spin_window_us"], 0);
+        assert_eq!(reports.take(), None, "it was taken");
+        assert!(reports.begin());
+        assert_eq!(reports.take(), None, "every report has answers of its own");
+    }
+
+    #[test]
+    fn a_core_that_has_stopped_counts_with_what_it_told_last() {
+        let mut reports = Reports::new(&[0, 1]);
+        assert!(reports.begin());
+        reports.told(1, turns(3));
+        reports.stopped(0, turns(4));
+        assert_eq!(total_turns(reports.take()), 7, "the report under way does not wait for it");
+        assert!(reports.begin());
+        assert_eq!(reports.take(), None, "the other one still answers");
+        reports.told(1, turns(5));
+        assert_eq!(total_turns(reports.take()), 9);
+        reports.stopped(1, turns(6));
+        assert_eq!(reports.take(), None, "nobody asked");
+        assert!(reports.begin());
+        assert_eq!(total_turns(reports.take()), 10, "nobody is left to answer");
     }
 }

@@ -1,10 +1,12 @@
 //! The running daemon: the main thread, which starts the messenger and then sleeps until a signal
 //! or a core has something to say.
 
+use crate::cycle;
 use crate::limits::DescriptorLimit;
+use crate::log_writer::Lines;
 use crate::notify;
 use crate::refusal::Refusal;
-use crate::report::Report;
+use crate::report::Reports;
 use crate::settings::{ListenSettings, Settings};
 use crate::signals::{Signal, Signals};
 use log::{error, info, warn};
@@ -23,22 +25,25 @@ use vmsgr_reactor::{Budget, Exit, Marks};
 const SIGNALS: Token = Token(0);
 const DOORBELL: Token = Token(1);
 
-/// Runs until a signal says to stop, or a loop ends that should not. Refusals come before any
-/// thread starts.
+/// Runs until a signal says to stop, or a loop ends that should not. Refusals come before any loop
+/// starts and before anything is logged.
 pub fn run(
     settings: Settings,
     limit: DescriptorLimit,
     signals: Signals,
+    log: Lines,
 ) -> Result<ExitCode, Refusal> {
     let cores = settings.core_mask.cores().len();
     let bound = bind(&settings, cores)?;
+    // Port 0 may have become one that a relay goes to.
+    cycle::refuse(&settings, bound.iter().map(|(bound, _)| bound.address()))?;
     limit.report(&settings);
     std::panic::set_hook(Box::new(log_panic));
     if settings.listens_by_default {
         info!("nobody named a listener: echo on 127.0.0.1:7400; try it: nc 127.0.0.1 7400");
     }
     let served = Messenger::start(&settings.core_mask, options(&settings))
-        .and_then(|messenger| Daemon::new(&settings, signals, messenger, bound))
+        .and_then(|messenger| Daemon::new(&settings, signals, messenger, bound, log))
         .and_then(Daemon::serve);
     Ok(served.unwrap_or_else(|error| {
         error!("the daemon cannot go on: {error}");
@@ -101,14 +106,13 @@ struct Daemon {
     poll: Poll,
     signals: Signals,
     messenger: Messenger,
-    /// The numbers of the cores, by their place in the mask.
-    cores: Vec<usize>,
     drain_timeout: Duration,
     /// What is listened on, for the lines that say so; taken when they have been written.
     announcement: Option<String>,
     /// Listeners that are not served by every core yet: one for each core and listener.
     unconfirmed: usize,
-    report: Option<Report>,
+    reports: Reports,
+    log: Lines,
     /// Loops that still run.
     running: usize,
     stopping: bool,
@@ -122,6 +126,7 @@ impl Daemon {
         signals: Signals,
         mut messenger: Messenger,
         bound: Vec<(Bound, ListenSettings)>,
+        log: Lines,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut signal_source = SourceFd(&signals.as_raw_fd());
@@ -137,11 +142,11 @@ impl Daemon {
         Ok(Self {
             poll,
             signals,
-            cores: settings.core_mask.cores().to_vec(),
             drain_timeout: settings.drain_timeout,
             announcement: Some(announcement),
             unconfirmed,
-            report: None,
+            reports: Reports::new(settings.core_mask.cores()),
+            log,
             running: messenger.cores(),
             messenger,
             stopping: false,
@@ -176,11 +181,10 @@ impl Daemon {
     fn signal(&mut self, signal: Signal) -> Option<ExitCode> {
         match signal {
             Signal::Report => {
-                // A report under way serves who asks meanwhile, too.
-                if self.report.is_none() {
-                    self.report = Some(Report::new(&self.cores));
+                if self.reports.begin() {
                     self.messenger.report();
                 }
+                self.write_report();
                 None
             }
             Signal::Stop if self.stopping => {
@@ -213,21 +217,24 @@ impl Daemon {
                 Some(ExitCode::FAILURE)
             }
             Event::Report { core, counters } => {
-                if let Some(report) = &mut self.report
-                    && report.add(core, *counters)
-                {
-                    // Nothing can be done about a stderr that is gone.
-                    let _ = writeln!(io::stderr(), "{report}");
-                    self.report = None;
-                }
+                self.reports.told(core, *counters);
+                self.write_report();
                 None
             }
-            Event::Drained { cut_off, .. } => {
+            Event::Drained { core, cut_off, counters } => {
                 self.cut_off += cut_off;
+                self.reports.stopped(core, *counters);
+                self.write_report();
                 None
             }
             Event::Exited { core, exit } => self.exited(core, exit),
             Event::Connected { .. } | Event::Closed(_) => None,
+        }
+    }
+
+    fn write_report(&mut self) {
+        if let Some(report) = self.reports.take() {
+            self.log.raw(report + "\n");
         }
     }
 
@@ -273,6 +280,7 @@ impl Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log_writer::LogWriter;
     use crate::merge::tests::merge;
 
     /// `ExitCode` knows no equality.
@@ -285,7 +293,8 @@ mod tests {
         let settings = merge(&["-l", "127.0.0.1:0=echo"], None).unwrap();
         let messenger = Messenger::start(&settings.core_mask, options(&settings)).unwrap();
         let signals = Signals::take_over().unwrap();
-        let mut daemon = Daemon::new(&settings, signals, messenger, Vec::new()).unwrap();
+        let log = LogWriter::start(io::sink(), |_| ()).unwrap().lines();
+        let mut daemon = Daemon::new(&settings, signals, messenger, Vec::new(), log).unwrap();
         let failure = text(Some(ExitCode::FAILURE));
         let failed = io::Error::other("no more memory");
         for exit in [Exit::Panicked("a bug".into()), Exit::Failed(failed), Exit::Stopped] {

@@ -107,6 +107,16 @@ fn a_bad_command_line_is_one_line_and_exit_code_2() {
             "--listen: 127.0.0.1:7401 has a listener already",
             "",
         ),
+        (
+            &["-l", "127.0.0.1:7401=relay:127.0.0.1:7401"],
+            "listen 127.0.0.1:7401: relay:127.0.0.1:7401 leads back to this listener: ",
+            "name an upstream that is no relay of this daemon",
+        ),
+        (
+            &["-l", "0.0.0.0:7401=relay:127.0.0.2:7402", "-l", "0.0.0.0:7402=relay:127.0.0.1:7401"],
+            "listen 0.0.0.0:7401: relay:127.0.0.2:7402 leads back to this listener, through 0.0.0.0:7",
+            "name an upstream that is no relay of this daemon",
+        ),
         (&["-c", "/no/such/file.toml"], "/no/such/file.toml: ", "No such file"),
         (&["--core-mask"], "a value is required for '--core-mask <MASK>'", "--help"),
         (&["--core-msk", "0x1"], "unexpected argument '--core-msk'", "'--core-mask'"),
