@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use vmsgr_perf::compare::peer::Peer;
-use vmsgr_perf::workload::Workload;
+use vmsgr_perf::suite::peer::Peer;
+use vmsgr_perf::workload::{Kind, Workload};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,8 +14,12 @@ Examples:
   vmsgr-bench load 127.0.0.1:7401 --connections 64 --depth 16 --core 1 --pid $(pgrep -n vmsgr-bench)
   vmsgr-bench load 127.0.0.1:7400 --connections 16 --size 4096 --verify
   vmsgr-bench load 127.0.0.1:7400 --idle --connections 1000 --duration 10 --pid $(pidof vmsgrd)
-  vmsgr-bench compare
-  vmsgr-bench compare --only ping,fan --peers vmsgrd,epoll --rounds 7 --markdown figures.md";
+  vmsgr-bench load 127.0.0.1:7400 --rate 20000 --connections 8
+  vmsgr-bench suite --out figures
+  vmsgr-bench suite --quick --only ping,fan --peers vmsgrd,epoll
+  vmsgr-bench suite --kind relay --rounds 7 --out relay
+  vmsgr-bench spin --out figures
+  vmsgr-bench compare before/results.json after/results.json";
 
 /// Puts a load on an echo server and measures it, alone or beside others.
 #[derive(Debug, Parser)]
@@ -29,8 +33,12 @@ pub struct Cli {
 pub enum Command {
     /// Load one echo server and measure it
     Load(Load),
-    /// Measure several echo servers side by side
+    /// Measure servers side by side, under every workload
+    Suite(Suite),
+    /// Set two results of the suite against each other
     Compare(Compare),
+    /// Draw latency and CPU over request rates, for several spin windows of the daemon
+    Spin(Spin),
     /// Be one of the servers that are compared
     Serve(Serve),
 }
@@ -53,8 +61,17 @@ pub struct Load {
     #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
     pub duration: Duration,
     /// Send nothing: what does the server do for connections on which nobody speaks?
-    #[arg(long, conflicts_with_all = ["depth", "size", "verify"])]
+    #[arg(long, conflicts_with_all = ["depth", "size", "verify", "churn", "slow", "rate"])]
     pub idle: bool,
+    /// A new connection for every message, --connections of them at a time
+    #[arg(long, conflicts_with_all = ["depth", "slow", "rate"])]
+    pub churn: bool,
+    /// Connections besides that send and do not read
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub slow: usize,
+    /// Send R messages a second, whatever comes back; latency counts from when each was due
+    #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second)]
+    pub rate: Option<f64>,
     /// Process whose CPU time and context switches are counted: the server
     #[arg(long)]
     pub pid: Option<u32>,
@@ -70,19 +87,35 @@ pub struct Load {
 }
 
 #[derive(Debug, Args)]
-pub struct Compare {
+pub struct Suite {
     /// Samples of each server under each workload
     #[arg(long, default_value_t = 5, value_parser = at_least_one)]
     pub rounds: usize,
     /// How long each sample is measured, after 0.3 s of warm-up
     #[arg(long, default_value = "2", value_parser = seconds)]
     pub seconds: Duration,
+    /// A look: one round of one second
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    pub quick: bool,
+    /// What the servers do
+    #[arg(long, default_value = "all")]
+    pub kind: Kinds,
     /// Workloads, separated by commas [default: all]
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
     pub only: Vec<Workload>,
     /// Servers, separated by commas, in the order of each round [default: all]
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     pub peers: Vec<Peer>,
+    #[command(flatten)]
+    pub place: Place,
+    /// Write results.json, results.md, pictures and index.html into a folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Where servers are, and where they run.
+#[derive(Debug, Args)]
+pub struct Place {
     /// The daemon's binary [default: vmsgrd in the folder of this program]
     #[arg(long, value_name = "PATH")]
     pub vmsgrd: Option<PathBuf>,
@@ -92,12 +125,49 @@ pub struct Compare {
     /// Core of the load generator
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub load_core: usize,
-    /// Write every sample to a file
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Write the tables to a file
-    #[arg(long, value_name = "FILE")]
-    pub markdown: Option<PathBuf>,
+}
+
+/// Which kinds of servers.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Kinds {
+    Echo,
+    Relay,
+    All,
+}
+
+impl Kinds {
+    pub fn list(self) -> Vec<Kind> {
+        match self {
+            Self::Echo => vec![Kind::Echo],
+            Self::Relay => vec![Kind::Relay],
+            Self::All => Kind::value_variants().to_vec(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Spin {
+    /// Samples of each server at each rate
+    #[arg(long, default_value_t = 3, value_parser = at_least_one)]
+    pub rounds: usize,
+    /// How long each sample is measured, after 0.3 s of warm-up
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    pub seconds: Duration,
+    #[command(flatten)]
+    pub place: Place,
+    /// Folder for spin.json and spin.svg
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// results.json of the run before
+    #[arg(value_name = "OLD.json")]
+    pub old: PathBuf,
+    /// results.json of the run after
+    #[arg(value_name = "NEW.json")]
+    pub new: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +190,14 @@ pub enum Builtin {
     EpollSpin,
     /// tokio, current_thread
     Tokio,
+    /// monoio on epoll
+    MonoioEpoll,
+    /// monoio on io_uring
+    MonoioUring,
+    /// monoio on io_uring with DEFER_TASKRUN and SINGLE_ISSUER
+    MonoioUringDefer,
+    /// Two loops per connection that sleep 1 us when they find nothing
+    SleepPoll,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -140,6 +218,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("must be a number of seconds above 0, at most 86400".to_owned()),
+    }
+}
+
+/// More than nothing.
+fn per_second(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
+        _ => Err("must be a number above 0, at most 1e9".to_owned()),
     }
 }
 
@@ -168,9 +254,17 @@ mod tests {
 
     #[test]
     fn lists_are_separated_by_commas() {
-        let line = ["vmsgr-bench", "compare", "--only", "ping,idle", "--peers", "epoll-spin,tokio"];
-        let Command::Compare(compare) = Cli::parse_from(line).command else { panic!() };
-        assert_eq!(compare.only, [Workload::Ping, Workload::Idle]);
-        assert_eq!(compare.peers, [Peer::EpollSpin, Peer::Tokio]);
+        let line = ["vmsgr-bench", "suite", "--only", "ping,idle", "--peers", "epoll-spin,tokio"];
+        let Command::Suite(suite) = Cli::parse_from(line).command else { panic!() };
+        assert_eq!(suite.only, [Workload::Ping, Workload::Idle]);
+        assert_eq!(suite.peers, [Peer::EpollSpin, Peer::Tokio]);
+        assert_eq!(suite.kind.list(), [Kind::Echo, Kind::Relay]);
+    }
+
+    #[test]
+    fn an_open_loop_has_no_depth() {
+        let line = ["vmsgr-bench", "load", "127.0.0.1:1", "--rate", "10", "--depth", "2"];
+        assert!(Cli::try_parse_from(line).is_err());
+        assert!(Cli::try_parse_from(&line[..5]).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What takes longer than a minute is counted as a minute.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -13,7 +13,7 @@ const LONGEST_NS: u64 = 60_000_000_000;
 pub struct Latency(Histogram<u64>);
 
 /// The distribution in microseconds; all zero when nothing was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each name is its meaning")]
 pub struct Percentiles {
     pub p50_us: f64,

@@ -1,7 +1,7 @@
 //! How fast is `vmsgrd`, and beside whom?
 //!
 //! ```text
-//!   vmsgr-bench compare
+//!   vmsgr-bench suite
 //!        |
 //!        |  for every workload, for every round, each peer in turn:
 //!        |
@@ -9,7 +9,7 @@
 //!        |                       ^
 //!        |                       | loopback TCP: messages out, the same bytes back
 //!        |                       v
-//!        +-- load --------- one thread on another core, a closed loop over epoll
+//!        +-- load --------- one thread on another core, a loop over epoll
 //!        |                  latency: an HdrHistogram     proc: the server's CPU and switches
 //!        v
 //!     summary, report: medians, ratios within a round, verdicts
@@ -41,6 +41,8 @@
 //!     verify: true,
 //!     core: None,
 //!     server: Some(std::process::id()),
+//!     rate: None,
+//!     slow: 0,
 //! };
 //! let outcome = load::run(&options, &AtomicBool::new(false))?;
 //! println!("{:.0} messages/s, p99 {} us", outcome.messages_per_s(), outcome.latency.p99_us);
@@ -53,7 +55,10 @@ pub mod cores;
 pub mod latency;
 pub mod load;
 pub mod peers;
+pub mod picture;
 pub mod proc;
 pub mod server;
+pub mod spin;
+pub mod suite;
 pub mod table;
 pub mod workload;

@@ -1,23 +1,26 @@
-//! The closed-loop load generator: one thread, one epoll, every connection with a fixed number of
-//! messages in flight.
+//! The load generator: one thread, one epoll, many connections.
 //!
-//! A message is so many bytes, and is answered when as many bytes came back. Each reply is followed
-//! at once by a new message, so the server is never asked faster than it answers, and what is
-//! measured is how fast it goes round. Replies that arrive together are answered together, in one
-//! write.
+//! A message is so many bytes, and is answered when as many bytes came back. In a closed loop every
+//! connection has a fixed number of messages in flight: each reply is followed at once by a new
+//! message, so the server is never asked faster than it answers, and what is measured is how fast
+//! it goes round. Replies that arrive together are answered together, in one write. In an open loop
+//! messages are sent at a fixed rate, and what is measured is how late the answers are.
 
+pub mod churn;
 mod connection;
 mod flight;
 mod generator;
 pub mod idle;
+mod pace;
 mod pattern;
+mod slow;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cores;
 use crate::latency::Percentiles;
@@ -40,7 +43,7 @@ pub struct Options {
     pub address: SocketAddr,
     /// Connections, at least 1.
     pub connections: usize,
-    /// Messages in flight on each connection, at least 1.
+    /// Messages in flight on each connection, at least 1. Without meaning in an open loop.
     pub depth: usize,
     /// Bytes of a message, at least 1.
     pub size: usize,
@@ -54,16 +57,21 @@ pub struct Options {
     pub core: Option<usize>,
     /// Process whose CPU time and context switches are counted.
     pub server: Option<u32>,
+    /// Messages a second over all connections, above 0: an open loop. Without it, a closed one.
+    pub rate: Option<f64>,
+    /// Connections besides that send and do not read.
+    pub slow: usize,
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     /// Messages that came back while it was measured.
     pub messages: u64,
     /// How long it was measured.
     pub seconds: f64,
-    /// From the write of a message to the read that completed its reply.
+    /// From the write of a message (in an open loop: from the time it was due) to the read that
+    /// completed its reply.
     pub latency: Percentiles,
     /// Bytes of a message.
     pub message_bytes: usize,
@@ -73,10 +81,22 @@ pub struct Outcome {
     pub generator: Effort,
     /// What the server used; present when a process was named.
     pub server: Option<Usage>,
+    /// In an open loop only.
+    pub open_loop: Option<OpenLoop>,
+}
+
+/// What was asked for in an open loop, and what was still missing at its end.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct OpenLoop {
+    /// Messages a second that were due.
+    pub rate: f64,
+    /// Messages that were due and not answered when the time was up. More than a few: the server
+    /// did not keep up, and the latency says how long the run was.
+    pub unanswered: u64,
 }
 
 /// How hard the generator had to work: whether it was the server that was measured.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Effort {
     /// Share of the time that the generator's thread was on its core.
     pub busy: f64,
@@ -124,27 +144,15 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
     }
     let mut generator = Generator::connect(options, stop)?;
     generator.turn_until(Instant::now() + options.warm_up)?;
-
     generator.clear();
-    let before = Moment::now(options.server)?;
-    generator.turn_until(before.at + options.duration)?;
-    let after = Moment::now(options.server)?;
-
-    let elapsed = after.at - before.at;
-    let own = after.own.since(&before.own);
-    let outcome = Outcome {
-        messages: generator.replies().sum(),
-        seconds: elapsed.as_secs_f64(),
-        latency: generator.latency(),
-        message_bytes: options.size,
-        silent_connections: generator.replies().filter(|&replies| replies == 0).count(),
-        generator: Effort {
-            busy: own.cpu_s / elapsed.as_secs_f64(),
-            waited: own.waited_s / elapsed.as_secs_f64(),
-            ready_per_wait: generator.ready_per_wait(),
-        },
-        server: after.server.zip(before.server).map(|(after, before)| after.since(&before)),
-    };
+    let window = Window::open(options.server)?;
+    generator.turn_until(window.started() + options.duration)?;
+    let messages = generator.replies().sum();
+    let mut outcome =
+        window.close(messages, generator.latency(), options.size, generator.ready_per_wait())?;
+    outcome.silent_connections = generator.replies().filter(|&replies| replies == 0).count();
+    outcome.open_loop =
+        options.rate.map(|rate| OpenLoop { rate, unanswered: generator.outstanding() });
     generator.drain()?;
     Ok(outcome)
 }
@@ -153,6 +161,49 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
 fn connect(address: SocketAddr, index: usize) -> Result<TcpStream> {
     TcpStream::connect_timeout(&address, PATIENCE)
         .with_context(|| format!("connection {index} to {address}"))
+}
+
+/// The time that is measured, from when it was opened.
+struct Window {
+    server: Option<u32>,
+    before: Moment,
+}
+
+impl Window {
+    fn open(server: Option<u32>) -> Result<Self> {
+        Ok(Self { server, before: Moment::now(server)? })
+    }
+
+    fn started(&self) -> Instant {
+        self.before.at
+    }
+
+    /// Closes it now, with what the generator counted meanwhile.
+    fn close(
+        self,
+        messages: u64,
+        latency: Percentiles,
+        message_bytes: usize,
+        ready_per_wait: f64,
+    ) -> Result<Outcome> {
+        let (before, after) = (self.before, Moment::now(self.server)?);
+        let seconds = (after.at - before.at).as_secs_f64();
+        let own = after.own.since(&before.own);
+        Ok(Outcome {
+            messages,
+            seconds,
+            latency,
+            message_bytes,
+            silent_connections: 0,
+            generator: Effort {
+                busy: own.cpu_s / seconds,
+                waited: own.waited_s / seconds,
+                ready_per_wait,
+            },
+            server: after.server.zip(before.server).map(|(after, before)| after.since(&before)),
+            open_loop: None,
+        })
+    }
 }
 
 /// One end of the measured window.

@@ -7,26 +7,31 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use vmsgr_perf::compare::peer::Peer;
+use vmsgr_perf::load::churn::{self, ChurnOptions};
 use vmsgr_perf::load::idle::{self, IdleOptions, IdleOutcome};
 use vmsgr_perf::load::{self, Outcome, WARM_UP};
-use vmsgr_perf::peers::{self, epoll, tokio_echo};
+use vmsgr_perf::peers::{self, epoll, monoio_echo, sleep_poll, tokio_echo};
+use vmsgr_perf::suite::peer::{Peer, Place};
 use vmsgr_perf::table::{Table, figure, rate};
 use vmsgr_perf::workload::Workload;
-use vmsgr_perf::{compare, cores};
+use vmsgr_perf::{compare, cores, spin, suite};
 
-use cli::{Builtin, Cli, Command, Compare, Load, Serve};
+use cli::{Builtin, Cli, Command, Compare, Load, Serve, Spin, Suite};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Load(arguments) => load(&arguments),
-        Command::Compare(arguments) => compare(arguments),
+        Command::Suite(arguments) => suite(arguments),
+        Command::Spin(arguments) => spin(arguments),
+        Command::Compare(arguments) => compare(&arguments),
         Command::Serve(arguments) => serve(&arguments),
     };
     match done {
@@ -41,6 +46,7 @@ fn main() -> ExitCode {
 fn load(arguments: &Load) -> Result<()> {
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
+    let progress = progress(arguments)?;
     if arguments.idle {
         let options = IdleOptions {
             address: arguments.addr,
@@ -51,53 +57,124 @@ fn load(arguments: &Load) -> Result<()> {
             server: arguments.pid,
         };
         let outcome = idle::run(&options, &stop)?;
+        progress.finish_and_clear();
         print!("{}", idle_table(&outcome));
         return save(arguments.json.as_deref(), &outcome);
     }
-    let options = load::Options {
-        address: arguments.addr,
-        connections: arguments.connections,
-        depth: arguments.depth,
-        size: arguments.size,
-        duration: arguments.duration,
-        warm_up: WARM_UP,
-        verify: arguments.verify,
-        core: arguments.core,
-        server: arguments.pid,
+    let outcome = if arguments.churn {
+        let options = ChurnOptions {
+            address: arguments.addr,
+            at_once: arguments.connections,
+            size: arguments.size,
+            duration: arguments.duration,
+            warm_up: WARM_UP,
+            verify: arguments.verify,
+            core: arguments.core,
+            server: arguments.pid,
+        };
+        churn::run(&options, &stop)?
+    } else {
+        let options = load::Options {
+            address: arguments.addr,
+            connections: arguments.connections,
+            depth: arguments.depth,
+            size: arguments.size,
+            duration: arguments.duration,
+            warm_up: WARM_UP,
+            verify: arguments.verify,
+            core: arguments.core,
+            server: arguments.pid,
+            rate: arguments.rate,
+            slow: arguments.slow,
+        };
+        load::run(&options, &stop)?
     };
-    let outcome = load::run(&options, &stop)?;
+    progress.finish_and_clear();
     print!("{}", load_table(&outcome));
     save(arguments.json.as_deref(), &outcome)
 }
 
-fn compare(arguments: Compare) -> Result<()> {
+/// A line that shows how long it has been running, where stderr is a terminal.
+fn progress(arguments: &Load) -> Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}")?;
+    let progress = ProgressBar::new_spinner().with_style(style).with_message(format!(
+        "of {} s and {} s of warm-up: {} connections to {}",
+        arguments.duration.as_secs_f64(),
+        WARM_UP.as_secs_f64(),
+        arguments.connections,
+        arguments.addr
+    ));
+    progress.enable_steady_tick(Duration::from_millis(250));
+    Ok(progress)
+}
+
+fn suite(arguments: Suite) -> Result<()> {
+    warn_of_a_debug_build();
+    cores::raise_descriptor_limit()?;
+    let stop = stop_on_signals()?;
+    let (rounds, duration) = match arguments.quick {
+        true => (1, Duration::from_secs(1)),
+        false => (arguments.rounds, arguments.seconds),
+    };
+    let options = suite::Options {
+        rounds,
+        duration,
+        kinds: arguments.kind.list(),
+        workloads: all_if_empty(arguments.only, Workload::value_variants()),
+        peers: all_if_empty(arguments.peers, Peer::value_variants()),
+        place: place(arguments.place)?,
+    };
+    if let Some(folder) = &arguments.out {
+        create(folder)?;
+    }
+    let report = suite::run(&options, &stop)?;
+    print!("{}", report.verdicts());
+    if let Some(folder) = &arguments.out {
+        write(&folder.join("results.md"), &report.to_string())?;
+        save(Some(&folder.join("results.json")), &report)?;
+        suite::page::write(&report, folder)?;
+    }
+    Ok(())
+}
+
+fn spin(arguments: Spin) -> Result<()> {
+    warn_of_a_debug_build();
+    let stop = stop_on_signals()?;
+    let options = spin::Options {
+        rounds: arguments.rounds,
+        duration: arguments.seconds,
+        place: place(arguments.place)?,
+    };
+    // Before the minutes that it takes, not after.
+    create(&arguments.out)?;
+    let report = spin::run(&options, &stop)?;
+    print!("{report}");
+    write(&arguments.out.join("spin.svg"), &report.picture().to_string())?;
+    save(Some(&arguments.out.join("spin.json")), &report)
+}
+
+fn compare(arguments: &Compare) -> Result<()> {
+    let [old, new] = [&arguments.old, &arguments.new].map(|path| compare::read(path));
+    print!("{}", compare::Comparison::new(&old?, &new?));
+    Ok(())
+}
+
+fn all_if_empty<T: Copy>(given: Vec<T>, all: &[T]) -> Vec<T> {
+    if given.is_empty() { all.to_vec() } else { given }
+}
+
+fn place(given: cli::Place) -> Result<Place> {
+    Ok(Place {
+        vmsgrd: given.vmsgrd.map_or_else(vmsgrd_beside_this, Ok)?,
+        server_core: given.server_core,
+        load_core: given.load_core,
+    })
+}
+
+fn warn_of_a_debug_build() {
     if cfg!(debug_assertions) {
         eprintln!("vmsgr-bench: built without optimisation, the figures will mean nothing");
     }
-    cores::raise_descriptor_limit()?;
-    let stop = stop_on_signals()?;
-    let all_if_empty = |peers: Vec<Peer>| {
-        if peers.is_empty() { Peer::value_variants().to_vec() } else { peers }
-    };
-    let options = compare::Options {
-        rounds: arguments.rounds,
-        duration: arguments.seconds,
-        workloads: if arguments.only.is_empty() {
-            Workload::value_variants().to_vec()
-        } else {
-            arguments.only
-        },
-        peers: all_if_empty(arguments.peers),
-        vmsgrd: arguments.vmsgrd.map_or_else(vmsgrd_beside_this, Ok)?,
-        server_core: arguments.server_core,
-        load_core: arguments.load_core,
-    };
-    let report = compare::run(&options, &stop)?;
-    print!("{}", report.verdicts());
-    if let Some(path) = &arguments.markdown {
-        write(path, &report.to_string())?;
-    }
-    save(arguments.json.as_deref(), &report)
 }
 
 fn serve(arguments: &Serve) -> Result<()> {
@@ -111,6 +188,10 @@ fn serve(arguments: &Serve) -> Result<()> {
         Builtin::Epoll => epoll::serve(&listener, epoll::Wait::Sleep),
         Builtin::EpollSpin => epoll::serve(&listener, epoll::Wait::Spin),
         Builtin::Tokio => tokio_echo::serve(listener),
+        Builtin::MonoioEpoll => monoio_echo::serve(listener, monoio_echo::Driver::Epoll),
+        Builtin::MonoioUring => monoio_echo::serve(listener, monoio_echo::Driver::Uring),
+        Builtin::MonoioUringDefer => monoio_echo::serve(listener, monoio_echo::Driver::UringDefer),
+        Builtin::SleepPoll => sleep_poll::serve(&listener),
     }
     .context("the server stopped")
 }
@@ -160,6 +241,13 @@ fn load_table(outcome: &Outcome) -> String {
         outcome.generator.waited * 100.0,
         figure(outcome.generator.ready_per_wait)
     );
+    if let Some(open) = outcome.open_loop {
+        text += &format!(
+            "open loop: {} msgs/s were due, {} unanswered at the end\n",
+            rate(open.rate),
+            open.unanswered
+        );
+    }
     if outcome.silent_connections > 0 {
         text += &format!("{} connections got no reply at all\n", outcome.silent_connections);
     }
@@ -181,6 +269,10 @@ fn idle_table(outcome: &IdleOutcome) -> String {
 fn save(path: Option<&Path>, outcome: &impl Serialize) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
     write(path, &(serde_json::to_string_pretty(outcome)? + "\n"))
+}
+
+fn create(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +43,24 @@ impl Server {
     /// # Errors
     /// When the program cannot be started, ends early, or is not ready in time; with the end of its
     /// stderr.
-    pub fn start(mut command: Command) -> Result<Self> {
+    pub fn start(command: Command) -> Result<Self> {
+        Self::start_and_wait(command, |_, stdout| wait_until_ready(stdout))
+    }
+
+    /// Starts `command`, which says nothing, and waits until it accepts connections at `address`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_listening(command: Command, address: SocketAddr) -> Result<Self> {
+        Self::start_and_wait(command, |child, _| {
+            wait_until_connected(child, address).map(|()| address)
+        })
+    }
+
+    fn start_and_wait(
+        mut command: Command,
+        wait: impl FnOnce(&mut Child, &Receiver<String>) -> Result<SocketAddr>,
+    ) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let name = describe(&command);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
@@ -52,7 +69,7 @@ impl Server {
         // From here on the guard ends the process on every way out.
         let unbound = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut server = Self { child, address: unbound, complaints };
-        match wait_until_ready(&stdout) {
+        match wait(&mut server.child, &stdout) {
             Ok(address) => server.address = address,
             Err(error) => {
                 return Err(error.context(format!("{name} did not start{}", server.complaints)));
@@ -138,14 +155,17 @@ impl fmt::Display for Tail {
     }
 }
 
-/// The command as one would type it, with the program's name alone: the folder says nothing about
-/// the figure.
+/// The command as one would type it, with the variables that are set for it, and the program's name
+/// alone: the folder says nothing about the figure.
 pub fn describe(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
-    std::iter::once(name)
-        .chain(command.get_args())
-        .map(|word| word.to_string_lossy())
+    let variables = command.get_envs().filter_map(|(name, value)| {
+        Some(format!("{}={}", name.to_string_lossy(), value?.to_string_lossy()))
+    });
+    let words = std::iter::once(name).chain(command.get_args());
+    variables
+        .chain(words.map(|word| word.to_string_lossy().into_owned()))
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -181,6 +201,20 @@ fn wait_until_ready(stdout: &Receiver<String>) -> Result<SocketAddr> {
     }
 }
 
+fn wait_until_connected(child: &mut Child, address: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + START_LIMIT;
+    while Instant::now() < deadline {
+        if TcpStream::connect_timeout(&address, START_LIMIT).is_ok() {
+            return Ok(());
+        }
+        if let Some(status) = child.try_wait()? {
+            bail!("it ended before it accepted a connection: {status}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    bail!("it did not listen on {address} within {} s", START_LIMIT.as_secs())
+}
+
 /// The address of a line `listening ADDR SERVICE`.
 fn parse_listening(line: &str) -> Option<SocketAddr> {
     let mut words = line.split_whitespace();
@@ -214,6 +248,17 @@ mod tests {
         let pid = server.pid();
         drop(server);
         assert!(crate::proc::Snapshot::of(pid).is_err());
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_waited_for_until_it_accepts() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::start_listening(shell("exec sleep 60"), address).unwrap();
+        assert_eq!(server.address(), address);
+        drop(listener);
+        let error = Server::start_listening(shell("echo taken >&2; exit 1"), address).unwrap_err();
+        assert!(format!("{error:#}").contains("stderr: taken"), "{error:#}");
     }
 
     #[test]

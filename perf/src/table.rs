@@ -20,6 +20,30 @@ impl Table {
         debug_assert_eq!(cells.len(), self.rows[0].len());
         self.rows.push(cells);
     }
+
+    /// Adds a row that says something instead of its figures.
+    pub fn note(&mut self, name: &str, text: &str) {
+        let mut cells = vec!["-".to_owned(); self.rows[0].len()];
+        cells[0] = name.to_owned();
+        cells[1] = text.to_owned();
+        self.rows.push(cells);
+    }
+
+    /// As an HTML table.
+    pub fn html(&self) -> String {
+        let row = |(number, cells): (usize, &Vec<String>)| {
+            let tag = if number == 0 { "th" } else { "td" };
+            let cell = |cell: &String| format!("<{tag}>{}</{tag}>", escape(cell));
+            format!("<tr>{}</tr>\n", cells.iter().map(cell).collect::<String>())
+        };
+        let rows: String = self.rows.iter().enumerate().map(row).collect();
+        format!("<table>\n{rows}</table>\n")
+    }
+}
+
+/// Text as HTML shows it.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 impl fmt::Display for Table {
@@ -83,6 +107,15 @@ mod tests {
              | ---------- | -----: |\n\
              | epoll-spin |      1 |\n"
         );
+    }
+
+    #[test]
+    fn html_shows_what_is_there() {
+        let mut table = Table::new(["peer", "msgs/s"]);
+        table.note("a<b", "not installed: x & y");
+        let html = table.html();
+        assert!(html.contains("<tr><th>peer</th><th>msgs/s</th></tr>"), "{html}");
+        assert!(html.contains("<td>a&lt;b</td><td>not installed: x &amp; y</td>"), "{html}");
     }
 
     #[test]

@@ -1,10 +1,20 @@
 //! The loads that servers are compared under, each the shape of a kind of traffic.
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// What a server does with the bytes, and so whom it can be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Sends them back itself.
+    Echo,
+    /// Passes them on to another server, and that one's answers back.
+    Relay,
+}
 
 /// A named load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Workload {
     /// One connection, one message at a time: how long a message takes when nothing else happens.
@@ -21,10 +31,14 @@ pub enum Workload {
     Crowd,
     /// A thousand clients, none of whom speaks.
     Idle,
+    /// Clients that come, say one thing, and go.
+    Churn,
+    /// As fan, beside some that send and never read: do they slow the others down?
+    Slow,
 }
 
 /// What a workload puts on a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// A closed loop.
@@ -35,6 +49,15 @@ pub enum Shape {
         depth: usize,
         /// Bytes of a message.
         size: usize,
+        /// Connections besides, which are not measured: they send, and do not read.
+        slow: usize,
+    },
+    /// Connections that are made for one message each.
+    Churn {
+        /// Connections at a time.
+        at_once: usize,
+        /// Bytes of the message.
+        size: usize,
     },
     /// Connections and nothing else.
     Idle {
@@ -43,10 +66,29 @@ pub enum Shape {
     },
 }
 
+impl Kind {
+    /// Its name on the command line and of its files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Relay => "relay",
+        }
+    }
+
+    /// The workloads that say something about it.
+    pub fn workloads(self) -> &'static [Workload] {
+        use Workload::{Bulk, Fan, Op4k, Ping, Pipeline};
+        match self {
+            Self::Echo => Workload::value_variants(),
+            Self::Relay => &[Ping, Fan, Pipeline, Op4k, Bulk],
+        }
+    }
+}
+
 impl Workload {
     /// What it is in numbers.
     pub fn shape(self) -> Shape {
-        let closed = |connections, depth, size| Shape::Closed { connections, depth, size };
+        let closed = |connections, depth, size| Shape::Closed { connections, depth, size, slow: 0 };
         match self {
             Self::Ping => closed(1, 1, 64),
             Self::Fan => closed(64, 1, 64),
@@ -55,6 +97,8 @@ impl Workload {
             Self::Bulk => closed(8, 2, 128 * 1024),
             Self::Crowd => closed(1000, 1, 64),
             Self::Idle => Shape::Idle { connections: 1000 },
+            Self::Churn => Shape::Churn { at_once: 16, size: 64 },
+            Self::Slow => Shape::Closed { connections: 64, depth: 1, size: 64, slow: 8 },
         }
     }
 
@@ -68,6 +112,8 @@ impl Workload {
             Self::Bulk => "bulk",
             Self::Crowd => "crowd",
             Self::Idle => "idle",
+            Self::Churn => "churn",
+            Self::Slow => "slow",
         }
     }
 }
@@ -75,11 +121,18 @@ impl Workload {
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Closed { connections: 1, depth, size } => {
+            Self::Closed { connections: 1, depth, size, slow: 0 } => {
                 write!(f, "1 connection, {depth} in flight, {size} B")
             }
-            Self::Closed { connections, depth, size } => {
-                write!(f, "{connections} connections, {depth} in flight on each, {size} B")
+            Self::Closed { connections, depth, size, slow } => {
+                write!(f, "{connections} connections, {depth} in flight on each, {size} B")?;
+                if *slow > 0 {
+                    write!(f, "; beside {slow} that send and do not read")?;
+                }
+                Ok(())
+            }
+            Self::Churn { at_once, size } => {
+                write!(f, "connect, one exchange of {size} B, close; {at_once} at a time")
             }
             Self::Idle { connections } => write!(f, "{connections} connections, nothing sent"),
         }
@@ -95,6 +148,9 @@ mod tests {
         for &workload in Workload::value_variants() {
             let value = workload.to_possible_value().unwrap();
             assert_eq!(value.get_name(), workload.name());
+        }
+        for &kind in Kind::value_variants() {
+            assert_eq!(kind.to_possible_value().unwrap().get_name(), kind.name());
         }
     }
 }

@@ -2,10 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use vmsgr_perf::server::Server;
+use vmsgr_perf::suite::peer::Peer;
+use vmsgr_perf::workload::Kind;
 
 fn bench(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmsgr-bench"));
@@ -37,9 +42,17 @@ fn failure(output: &Output) -> String {
     stderr
 }
 
+/// Every built-in server that this machine can run.
+fn builtins() -> Vec<&'static str> {
+    let echoes = Peer::value_variants().iter().filter(|peer| peer.kind() == Kind::Echo);
+    let builtins = echoes.filter(|peer| !peer.is_vmsgrd() && peer.absence().is_none());
+    builtins.map(|peer| peer.name()).collect()
+}
+
 #[test]
 fn every_server_echoes_byte_for_byte() {
-    for name in ["epoll", "epoll-spin", "tokio"] {
+    assert!(builtins().len() >= 6, "{:?}", builtins());
+    for name in builtins() {
         let server = serve(name);
         // The last two do not fit into the sockets' buffers: short writes and EPOLLOUT, on both
         // sides.
@@ -62,7 +75,8 @@ fn every_server_echoes_byte_for_byte() {
 
 #[test]
 fn an_idle_server_does_nothing() {
-    for name in ["epoll", "tokio"] {
+    // The other two are made never to rest.
+    for name in builtins().into_iter().filter(|name| !["epoll-spin", "sleep-poll"].contains(name)) {
         let server = serve(name);
         let arguments = format!("--idle --connections 50 --duration 0.3 --pid {}", server.pid());
         let nothing = "server: 0.000000 s CPU, 0 voluntary and 0 involuntary context switches";
@@ -84,34 +98,139 @@ fn json_holds_what_was_measured() {
 }
 
 #[test]
-fn compare_ends_its_servers_and_writes_its_files() {
-    // The tables need two cores; on one there is nothing to compare, and it says so.
+fn churn_makes_a_connection_for_every_message() {
+    for name in builtins() {
+        let server = serve(name);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("churn.json");
+        let arguments = format!(
+            "--churn --connections 16 --verify --duration 0.2 --pid {} --json {}",
+            server.pid(),
+            file.display()
+        );
+        success(&load(server.address(), &arguments));
+        let json = read_json(&file);
+        assert!(json["messages"].as_u64().unwrap() > 16, "{name} {json}");
+    }
+}
+
+#[test]
+fn those_who_do_not_read_do_not_stop_those_who_do() {
+    for name in builtins() {
+        let server = serve(name);
+        let arguments = "--slow 3 --connections 5 --duration 0.3 --verify";
+        let text = success(&load(server.address(), arguments));
+        assert!(!text.contains("no reply"), "{name}\n{text}");
+    }
+}
+
+#[test]
+fn an_open_loop_keeps_its_rate() {
+    let server = serve("epoll");
     let folder = tempfile::tempdir().unwrap();
-    let (json, markdown) = (folder.path().join("f.json"), folder.path().join("f.md"));
-    let output = bench(&["compare", "--rounds", "1", "--seconds", "0.05", "--only", "ping,idle"])
-        .args(["--peers", "epoll,tokio", "--json"])
-        .arg(&json)
-        .arg("--markdown")
-        .arg(&markdown)
-        .output()
-        .unwrap();
+    let file = folder.path().join("open.json");
+    let arguments =
+        format!("--rate 500 --connections 3 --duration 1 --verify --json {}", file.display());
+    let text = success(&load(server.address(), &arguments));
+    assert!(text.contains("open loop: 500 msgs/s were due"), "{text}");
+    let messages = read_json(&file)["messages"].as_u64().unwrap();
+    assert!((450..=550).contains(&messages), "{messages}");
+}
+
+#[test]
+fn an_open_loop_counts_what_a_stalled_server_made_late() {
+    // For 300 ms nobody answers. A closed loop would see one slow message; here each of those that
+    // were due meanwhile is late, and half of all are later than 20 ms.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let (mut buffer, started, mut stalled) = ([0; 4096], Instant::now(), false);
+        while let Ok(read @ 1..) = stream.read(&mut buffer) {
+            if !stalled && started.elapsed() > Duration::from_millis(400) {
+                thread::sleep(Duration::from_millis(300));
+                stalled = true;
+            }
+            stream.write_all(&buffer[..read]).unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("open.json");
+    let arguments = format!("--rate 1000 --duration 0.5 --json {}", file.display());
+    success(&load(address, &arguments));
+    server.join().unwrap();
+    let json = read_json(&file);
+    assert!(json["latency"]["p50_us"].as_f64().unwrap() > 20_000.0, "{json}");
+}
+
+/// The suite on one workload or two; `None` on a machine with one core, where there is nothing to
+/// compare, as the suite says.
+fn suite(arguments: &[&str], out: &Path) -> Option<String> {
+    let mut command = bench(&["suite", "--rounds", "1", "--seconds", "0.05"]);
+    let output = command.args(arguments).arg("--out").arg(out).output().unwrap();
     if thread::available_parallelism().unwrap().get() < 2 {
         assert!(failure(&output).contains("--load-core"));
-        return;
+        return None;
     }
-    let text = success(&output);
+    Some(success(&output))
+}
+
+fn read_json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_suite_ends_its_servers_and_writes_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--only", "ping,idle", "--peers", "epoll,tokio"];
+    let Some(text) = suite(&arguments, folder.path()) else { return };
     assert!(text.contains("## ping: 1 connection, 1 in flight, 64 B"), "{text}");
-    assert!(std::fs::read_to_string(markdown).unwrap().contains("| tokio |"));
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
-    assert_eq!(json["sections"][0]["rounds"][0].as_array().unwrap().len(), 2);
+    let markdown = std::fs::read_to_string(folder.path().join("results.md")).unwrap();
+    assert!(markdown.contains("| tokio |"), "{markdown}");
+    let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 3);
+    for picture in ["echo-throughput.svg", "echo-latency.svg", "echo-cpu.svg"] {
+        assert!(std::fs::read_to_string(folder.path().join(picture)).unwrap().contains("tokio"));
+    }
+    let results = folder.path().join("results.json");
+    assert_eq!(read_json(&results)["sections"][0]["rounds"][0].as_array().unwrap().len(), 2);
+
+    let against_itself = bench(&["compare"]).args([&results, &results]).output().unwrap();
+    let text = success(&against_itself);
+    assert!(text.contains(" 1.000-1.000 ") && !text.contains("WORSE"), "{text}");
+    let nothing = bench(&["compare", "/nonexistent.json"]).arg(&results).output().unwrap();
+    assert!(failure(&nothing).contains("cannot read /nonexistent.json"));
+}
+
+#[test]
+fn haproxy_is_measured_as_a_relay_or_said_to_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--only", "ping", "--peers", "haproxy"];
+    let Some(text) = suite(&arguments, folder.path()) else { return };
+    let row = text.lines().find(|line| line.starts_with("| haproxy")).unwrap();
+    let measured = row.contains("1/1") || row.contains("0/1");
+    assert!(measured || row.contains("not installed: apt-get install haproxy"), "{text}");
+}
+
+#[test]
+fn peers_that_no_chosen_workload_measures_are_an_error() {
+    let output = bench(&["suite", "--only", "idle", "--peers", "haproxy"]).output().unwrap();
+    let stderr = failure(&output);
+    assert!(stderr.contains("none of these peers") || stderr.contains("--load-core"), "{stderr}");
 }
 
 #[test]
 fn a_missing_daemon_is_named_with_the_way_to_build_it() {
-    let output = bench(&["compare", "--vmsgrd", "/nonexistent/vmsgrd"]).output().unwrap();
+    let output = bench(&["suite", "--vmsgrd", "/nonexistent/vmsgrd"]).output().unwrap();
     let stderr = failure(&output);
     assert!(stderr.contains("/nonexistent/vmsgrd is not there"), "{stderr}");
     assert!(stderr.contains("cargo build --release --workspace"), "{stderr}");
+    if thread::available_parallelism().unwrap().get() >= 2 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spin = bench(&["spin", "--vmsgrd", "/nonexistent/vmsgrd", "--out"]);
+        let stderr = failure(&spin.arg(folder.path()).output().unwrap());
+        assert!(stderr.contains("/nonexistent/vmsgrd is not there"), "{stderr}");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct Shared {
     pub latency: Latency,
     /// Compare what comes back with the pattern.
     pub verify: bool,
-    /// Answer every reply with a new message; off once the run is over.
+    /// Answer every reply with a new message: a closed loop, until it is over.
     pub refill: bool,
 }
 
@@ -147,6 +147,20 @@ impl Connection {
             offset += piece.len() as u64;
         }
         Ok(())
+    }
+
+    /// Takes in a message that was due at `due`; it leaves with the next flush.
+    pub fn schedule(&mut self, due: Instant) {
+        self.flight.send(1, due);
+        self.owed += self.size;
+    }
+
+    /// Forgets the messages of which the kernel has taken no byte yet. Returns how many.
+    pub fn forget_unsent(&mut self) -> u64 {
+        let messages = (self.owed / self.size) as u64;
+        self.flight.take_back(messages);
+        self.owed %= self.size;
+        messages
     }
 
     /// Sends what is due, all in one write. Registers EPOLLOUT when the kernel does not take it

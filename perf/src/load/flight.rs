@@ -38,6 +38,21 @@ impl Flight {
         self.batches.push_back(Batch { sent: now, messages });
     }
 
+    /// Takes the newest `messages` back, which did not leave after all; at most as many as there
+    /// are.
+    pub fn take_back(&mut self, mut messages: u64) {
+        while messages > 0
+            && let Some(batch) = self.batches.back_mut()
+        {
+            let taken = messages.min(batch.messages);
+            batch.messages -= taken;
+            messages -= taken;
+            if batch.messages == 0 {
+                self.batches.pop_back();
+            }
+        }
+    }
+
     /// Takes `bytes` that came back, records the latency of each message that this completes, and
     /// returns how many those are.
     ///
@@ -90,6 +105,17 @@ mod tests {
         let figures = latency.percentiles();
         assert!((figures.p50_us / 20_000.0 - 1.0).abs() < 0.01, "{figures:?}");
         assert!((figures.max_us / 40_000.0 - 1.0).abs() < 0.01, "{figures:?}");
+    }
+
+    #[test]
+    fn the_newest_are_taken_back() {
+        let mut flight = Flight::new(64, 4);
+        let now = Instant::now();
+        flight.send(2, now);
+        flight.send(3, now);
+        flight.take_back(4);
+        assert_eq!(flight.receive(64, now, &mut Latency::new()), Ok(1));
+        assert_eq!(flight.receive(1, now, &mut Latency::new()), Err(Surplus));
     }
 
     #[test]

@@ -10,12 +10,17 @@ use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use super::connection::{Connection, Shared};
+use super::pace::Pace;
 use super::pattern::Pattern;
+use super::slow::Slow;
 use super::{Options, PATIENCE, TICK, connect};
 use crate::latency::{Latency, Percentiles};
 
 /// The epoll key of the clock; connections have their index.
 const CLOCK: u64 = u64::MAX;
+
+/// The first epoll key of those that do not read.
+const SLOW: u64 = 1 << 32;
 
 /// Longest single write, and longest single read, in bytes.
 const LONGEST_CALL: usize = 1024 * 1024;
@@ -33,6 +38,9 @@ pub struct Generator<'a> {
     stop: &'a AtomicBool,
     shared: Shared,
     connections: Vec<Connection>,
+    slow: Vec<Slow>,
+    /// In an open loop.
+    pace: Option<Pace>,
     /// A timer in the epoll set instead of a time-out of the wait: the wait, which happens far more
     /// often, then sets none.
     clock: TimerFd,
@@ -44,7 +52,7 @@ pub struct Generator<'a> {
     outstanding: u64,
     /// A message completed since the last tick.
     progressed: bool,
-    /// The last tick that found one completed.
+    /// The last tick that found one completed, or nothing to complete.
     progress: Instant,
 }
 
@@ -64,7 +72,16 @@ impl<'a> Generator<'a> {
         let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
         clock.set(Expiration::Interval(TICK.into()), TimerSetTimeFlags::empty())?;
         epoll.add(&clock, EpollEvent::new(EpollFlags::EPOLLIN, CLOCK))?;
-        let in_flight = options.depth.saturating_mul(options.size).min(LONGEST_CALL);
+        let slow = (0..options.slow)
+            .map(|i| {
+                Slow::connect(options.address, options.connections + i, SLOW + i as u64, &epoll)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        // In an open loop nothing limits it, and what is overdue leaves together. Who does not read
+        // must have filled all buffers before it is measured what that does to the others.
+        let alone = options.rate.is_none() && options.slow == 0;
+        let shortest = if alone { 1 } else { SHORTEST_BUFFER };
+        let in_flight = options.depth.saturating_mul(options.size).clamp(shortest, LONGEST_CALL);
         let shared = Shared {
             epoll,
             pattern: Pattern::new(in_flight),
@@ -72,13 +89,15 @@ impl<'a> Generator<'a> {
             buffer: vec![0; (in_flight + 1).max(SHORTEST_BUFFER)],
             latency: Latency::new(),
             verify: options.verify,
-            refill: true,
+            refill: options.rate.is_none(),
         };
         let mut generator = Self {
             options,
             stop,
             shared,
             connections,
+            slow,
+            pace: options.rate.map(|rate| Pace::new(rate, Instant::now())),
             clock,
             events: vec![EpollEvent::empty(); BATCH],
             waits: 0,
@@ -87,6 +106,9 @@ impl<'a> Generator<'a> {
             progressed: false,
             progress: Instant::now(),
         };
+        if generator.pace.is_some() {
+            return Ok(generator);
+        }
         for index in 0..options.connections {
             generator.connections[index].due += options.depth as u64;
             generator.outstanding += options.depth as u64;
@@ -114,6 +136,11 @@ impl<'a> Generator<'a> {
     /// As [`turn`](Self::turn).
     pub fn drain(&mut self) -> Result<()> {
         self.shared.refill = false;
+        if self.pace.take().is_some() {
+            for connection in &mut self.connections {
+                self.outstanding -= connection.forget_unsent();
+            }
+        }
         while self.outstanding > 0 {
             self.turn()?;
         }
@@ -137,6 +164,11 @@ impl<'a> Generator<'a> {
         self.shared.latency.percentiles()
     }
 
+    /// Messages that were sent or are due, and are not answered.
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
     /// Connections that a wait found ready since the last clear, on average.
     pub fn ready_per_wait(&self) -> f64 {
         self.ready as f64 / self.waits.max(1) as f64
@@ -151,11 +183,17 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// When a connection fails, nothing completes for too long, or the stop flag is set.
     fn turn(&mut self) -> Result<bool> {
-        let ready = match self.shared.epoll.wait(&mut self.events, EpollTimeout::NONE) {
+        let mut timeout = EpollTimeout::NONE;
+        if self.pace.is_some() {
+            self.send_what_is_due()?;
+            // The generator must not be late itself, so it does not sleep: it has its own core.
+            timeout = EpollTimeout::ZERO;
+        }
+        let ready = match self.shared.epoll.wait(&mut self.events, timeout) {
             Err(Errno::EINTR) => 0,
             other => other.context("epoll_wait")?,
         };
-        self.waits += 1;
+        self.waits += u64::from(ready > 0);
         self.ready += ready as u64;
         let mut ticked = false;
         for position in 0..ready {
@@ -163,13 +201,15 @@ impl<'a> Generator<'a> {
             if event.data() == CLOCK {
                 self.clock.wait()?;
                 ticked = true;
+            } else if event.data() >= SLOW {
+                self.slow[(event.data() - SLOW) as usize].send(&self.shared.pattern)?;
             } else {
                 self.receive(event.data() as usize, event.events())?;
             }
         }
         for position in 0..ready {
             let key = self.events[position].data();
-            if key != CLOCK {
+            if key < SLOW {
                 self.flush(key as usize)?;
             }
         }
@@ -177,6 +217,25 @@ impl<'a> Generator<'a> {
             self.check()?;
         }
         Ok(ticked)
+    }
+
+    /// Open loop: every message whose time has come, each on the next connection in turn.
+    fn send_what_is_due(&mut self) -> Result<()> {
+        let (now, connections) = (Instant::now(), self.connections.len());
+        let (mut first, mut count) = (0, 0);
+        while let Some((number, due)) = self.pace.as_mut().and_then(|pace| pace.next(now)) {
+            let index = (number % connections as u64) as usize;
+            self.connections[index].schedule(due);
+            if count == 0 {
+                first = index;
+            }
+            count += 1;
+        }
+        self.outstanding += count as u64;
+        for step in 0..count.min(connections) {
+            self.flush((first + step) % connections)?;
+        }
+        Ok(())
     }
 
     fn receive(&mut self, index: usize, ready: EpollFlags) -> Result<()> {
@@ -201,7 +260,7 @@ impl<'a> Generator<'a> {
     /// Whether to go on, asked once a tick.
     fn check(&mut self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
-        if std::mem::take(&mut self.progressed) {
+        if std::mem::take(&mut self.progressed) || self.outstanding == 0 {
             self.progress = Instant::now();
         }
         if self.progress.elapsed() > PATIENCE {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{TICK, connect};
 use crate::cores;
@@ -26,7 +26,7 @@ pub struct IdleOptions {
 }
 
 /// What the server did while nobody spoke.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IdleOutcome {
     /// Connections that were open all the time.
     pub connections: usize,

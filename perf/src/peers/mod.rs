@@ -6,6 +6,8 @@
 //! the same two lines.
 
 pub mod epoll;
+pub mod monoio_echo;
+pub mod sleep_poll;
 pub mod tokio_echo;
 
 use std::io::Write;

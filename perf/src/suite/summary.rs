@@ -1,19 +1,19 @@
 //! From samples to figures: medians, spreads and ratios.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::disturbance::Disturbance;
-use super::peer::Peer;
+use super::peer::{Absent, Peer};
 use crate::load::Outcome;
 use crate::load::idle::IdleOutcome;
 use crate::proc::Usage;
-use crate::workload::Workload;
+use crate::workload::{Kind, Workload};
 
 /// With fewer undisturbed samples than this, the disturbed ones count as well.
 const FEWEST_CLEAN: usize = 2;
 
 /// One peer, once.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sample {
     /// What was measured.
     pub measured: Measured,
@@ -31,7 +31,7 @@ impl Sample {
 }
 
 /// What the generator came back with.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "each name is its meaning")]
 pub enum Measured {
@@ -72,14 +72,22 @@ pub type Figure = fn(&Outcome) -> Option<f64>;
 pub const RATE: Figure = |outcome| Some(outcome.messages_per_s());
 /// Microseconds of the server's CPU per message.
 pub const CPU: Figure = Outcome::cpu_us_per_message;
+/// Median latency in microseconds.
+pub const P50: Figure = |outcome| Some(outcome.latency.p50_us);
+/// 99th percentile of the latency in microseconds.
+pub const P99: Figure = |outcome| Some(outcome.latency.p99_us);
 
 /// All samples of one workload.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Section {
+    /// What the servers do.
+    pub kind: Kind,
     /// What was sent.
     pub workload: Workload,
     /// Who answered, in the order of the samples in each round.
     pub peers: Vec<Peer>,
+    /// Who could not.
+    pub absent: Vec<Absent>,
     /// One sample of each peer, in turn.
     pub rounds: Vec<Vec<Sample>>,
 }
@@ -104,20 +112,40 @@ pub struct Ratio {
 }
 
 impl Section {
-    /// The better, in messages per second, of the plain epoll and the tokio echo; none when neither
-    /// took part.
+    /// The reference with the most messages per second; none when none took part.
     pub fn reference(&self) -> Option<Peer> {
-        [Peer::Epoll, Peer::Tokio]
-            .into_iter()
-            .filter_map(|peer| Some((peer, self.spread(peer, RATE)?.median)))
-            .max_by(|(_, a), (_, b)| a.total_cmp(b))
-            .map(|(peer, _)| peer)
+        self.references(RATE).max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(peer, _)| peer)
+    }
+
+    /// The reference with the least CPU per message.
+    pub fn thriftiest_reference(&self) -> Option<Peer> {
+        self.references(CPU).min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(peer, _)| peer)
+    }
+
+    fn references(&self, figure: Figure) -> impl Iterator<Item = (Peer, f64)> {
+        let references = self.peers.iter().copied().filter(|peer| peer.is_reference());
+        references.filter_map(move |peer| Some((peer, self.spread(peer, figure)?.median)))
     }
 
     /// The spread of a figure over the rounds that count; none when the peer took no part or has no
     /// such figure.
     pub fn spread(&self, peer: Peer, figure: Figure) -> Option<Spread> {
         Spread::of(&self.figures(peer, figure).into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// What the server used of a core while it idled, in milliseconds a second; none under a load.
+    pub fn idle_cpu_ms_per_s(&self, peer: Peer) -> Option<Spread> {
+        self.idle_per_second(peer, |usage| usage.cpu_s * 1e3)
+    }
+
+    /// A figure of what the server used while it idled, per second. Every sample counts: nothing is
+    /// nothing, whatever else goes on.
+    pub fn idle_per_second(&self, peer: Peer, figure: fn(&Usage) -> f64) -> Option<Spread> {
+        let idle = |sample: &Sample| match &sample.measured {
+            Measured::Idle(outcome) => Some(figure(&outcome.server?) / outcome.seconds),
+            Measured::Load(_) => None,
+        };
+        Spread::of(&self.samples(peer).filter_map(idle).collect::<Vec<_>>())
     }
 
     /// A peer's figure against another's.
@@ -172,7 +200,7 @@ impl Spread {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::latency::Latency;
     use crate::load::Effort;
@@ -189,6 +217,7 @@ pub(super) mod tests {
                 silent_connections: 0,
                 generator: Effort { busy: 0.5, waited: 0.0, ready_per_wait: 1.0 },
                 server: Some(Usage { cpu_s, ..Usage::default() }),
+                open_loop: None,
             }),
             disturbance: Disturbance { server_waited: waited, ..Disturbance::default() },
             attempts: 1,
@@ -197,7 +226,9 @@ pub(super) mod tests {
 
     fn section(rounds: &[[(u64, f64); 3]]) -> Section {
         Section {
+            kind: Kind::Echo,
             workload: Workload::Fan,
+            absent: Vec::new(),
             peers: vec![Peer::Vmsgrd, Peer::Epoll, Peer::Tokio],
             rounds: rounds
                 .iter()

@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::summary::Measured;
 use crate::proc;
+use crate::workload::Kind;
 
 /// More stolen time than this, of either core, and a sample is disturbed.
 const STOLEN_LIMIT: f64 = 0.01;
@@ -17,22 +18,24 @@ const STOLEN_LIMIT: f64 = 0.01;
 const WAITED_LIMIT: f64 = 0.02;
 
 /// What others took, as shares of the time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disturbance {
     /// Taken by the hypervisor, from the core that suffered more.
     pub stolen: f64,
     /// Taken by other processes of this machine from the server.
     pub server_waited: f64,
-    /// Taken by other processes of this machine from the generator.
+    /// Taken by other processes of this machine from the generator; zero where the server behind a
+    /// relay shares its core, and waiting is no disturbance.
     pub generator_waited: f64,
 }
 
 impl Disturbance {
     /// With the share that was stolen, and what the sample itself tells.
-    pub fn new(stolen: f64, measured: &Measured) -> Self {
+    pub fn new(stolen: f64, kind: Kind, measured: &Measured) -> Self {
         let waited = measured.server().map_or(0.0, |usage| usage.waited_s) / measured.seconds();
         let generator_waited = match measured {
-            Measured::Load(outcome) => outcome.generator.waited,
+            Measured::Load(outcome) if kind == Kind::Echo => outcome.generator.waited,
+            Measured::Load(_) => 0.0,
             // It only sleeps.
             Measured::Idle(_) => 0.0,
         };

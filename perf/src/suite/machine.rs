@@ -1,12 +1,13 @@
 //! What the figures were taken on, so that they can be read later, and taken again.
 
+use std::fmt;
 use std::fs;
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine, the kernel and the source. What cannot be found out is `unknown`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     /// Model of the processor.
     pub processor: String,
@@ -37,6 +38,17 @@ impl Machine {
             kernel: known(kernel.trim()),
             commit: commit(),
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.virtual_machine { "virtual" } else { "bare" };
+        write!(
+            f,
+            "machine: {}, {} cores ({kind}), {:.1} GiB, Linux {}",
+            self.processor, self.cores, self.memory_gib, self.kernel
+        )
     }
 }
 

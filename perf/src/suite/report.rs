@@ -5,22 +5,22 @@ use std::fmt;
 
 use anyhow::Result;
 use jiff::{Timestamp, Unit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Options;
 use super::machine::Machine;
 use super::peer::Peer;
-use super::summary::{CPU, RATE, Sample, Section, Spread};
+use super::summary::{CPU, P50, P99, RATE, Section, Spread};
 use super::verdict::{Verdict, verdict};
 use crate::load::WARM_UP;
 use crate::table::{Table, figure, rate};
-use crate::workload::{Shape, Workload};
+use crate::workload::{Kind, Shape};
 
 /// Fewer rounds than this are a look, not a figure.
 const FEWEST_ROUNDS: usize = 5;
 
 /// Where, when and how the figures were taken.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each name is its meaning")]
 pub struct Header {
     pub date: String,
@@ -45,18 +45,23 @@ impl Header {
             date: Timestamp::now().round(Unit::Second)?.to_string(),
             machine: Machine::here(),
             command: command_line(),
-            servers: super::commands(options)?,
+            servers: options
+                .peers
+                .iter()
+                .filter(|peer| options.kinds.contains(&peer.kind()))
+                .map(|peer| peer.describe(&options.place))
+                .collect::<Result<_>>()?,
             rounds: options.rounds,
             seconds: options.duration.as_secs_f64(),
-            server_core: options.server_core,
-            load_core: options.load_core,
+            server_core: options.place.server_core,
+            load_core: options.place.load_core,
             optimised: !cfg!(debug_assertions),
         })
     }
 }
 
 /// This process's command line, with the program's name alone.
-fn command_line() -> String {
+pub fn command_line() -> String {
     let mut words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     if let Some(program) = words.first_mut() {
@@ -65,46 +70,54 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-impl fmt::Display for Header {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let machine = &self.machine;
-        let kind = if machine.virtual_machine { "virtual" } else { "bare" };
-        writeln!(f, "# vmsgr-bench compare, {}\n", self.date)?;
-        writeln!(
-            f,
-            "- machine: {}, {} cores ({kind}), {:.1} GiB, Linux {}",
-            machine.processor, machine.cores, machine.memory_gib, machine.kernel
-        )?;
-        writeln!(f, "- commit: {}", machine.commit)?;
-        writeln!(f, "- command: `{}`", self.command)?;
-        for server in &self.servers {
-            writeln!(f, "- server: `{server}`")?;
-        }
-        writeln!(
-            f,
-            "- {} rounds, interleaved, {} s each after {} s; server on core {}, load on core {}",
+impl Header {
+    /// A title, for a text and for a page.
+    pub fn title(&self) -> String {
+        format!("vmsgr-bench suite, {}", self.date)
+    }
+
+    /// All the rest, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            self.machine.to_string(),
+            format!("commit: {}", self.machine.commit),
+            format!("command: `{}`", self.command),
+        ];
+        lines.extend(self.servers.iter().map(|server| format!("server: `{server}`")));
+        lines.push(format!(
+            "{} rounds, interleaved, {} s each after {} s; server on core {}, load on core {}",
             self.rounds,
             self.seconds,
             WARM_UP.as_secs_f64(),
             self.server_core,
             self.load_core
-        )?;
+        ));
         if self.rounds < FEWEST_ROUNDS {
-            writeln!(f, "- fewer than {FEWEST_ROUNDS} rounds: a look, not a figure")?;
+            lines.push(format!("fewer than {FEWEST_ROUNDS} rounds: a look, not a figure"));
         }
         if !self.optimised {
-            writeln!(f, "- built without optimisation: the figures mean nothing")?;
+            lines.push("built without optimisation: the figures mean nothing".to_owned());
         }
-        Ok(())
+        lines
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "# {}\n", self.title())?;
+        self.lines().iter().try_for_each(|line| writeln!(f, "- {line}"))
     }
 }
 
 /// Everything that was found out.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    header: Header,
-    sections: Vec<Section>,
-    verdicts: Vec<Verdict>,
+    /// How it was found out.
+    pub header: Header,
+    /// A workload each.
+    pub sections: Vec<Section>,
+    /// What the daemon is meant to reach, and whether it did.
+    pub verdicts: Vec<Verdict>,
 }
 
 impl Report {
@@ -113,15 +126,9 @@ impl Report {
         Self { header, sections: Vec::new(), verdicts: Vec::new() }
     }
 
-    /// Adds a workload; `rounds` has one sample of each of the `peers`, in that order.
-    pub fn add(
-        &mut self,
-        workload: Workload,
-        peers: &[Peer],
-        rounds: Vec<Vec<Sample>>,
-    ) -> &Section {
-        let section = Section { workload, peers: peers.to_vec(), rounds };
-        self.verdicts.extend(verdict(&section));
+    /// Adds a workload.
+    pub fn add(&mut self, section: Section) -> &Section {
+        self.verdicts.extend(verdict(&section, &self.sections));
         self.sections.push(section);
         &self.sections[self.sections.len() - 1]
     }
@@ -146,30 +153,52 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = self.workload.shape();
-        writeln!(f, "## {}: {shape}\n", self.workload.name())?;
-        match shape {
-            Shape::Closed { .. } => write!(f, "{}", load_table(self)),
-            Shape::Idle { .. } => write!(f, "{}", idle_table(self)),
+        writeln!(f, "## {}\n", self.title())?;
+        write!(f, "{}", self.table())
+    }
+}
+
+impl Section {
+    /// The workload in words.
+    pub fn title(&self) -> String {
+        let kind = if self.kind == Kind::Relay { "relay " } else { "" };
+        format!("{kind}{}: {}", self.workload.name(), self.workload.shape())
+    }
+
+    /// The figures; a row for each peer, and for each that is absent the reason.
+    pub fn table(&self) -> Table {
+        let mut table = match self.workload.shape() {
+            Shape::Closed { .. } | Shape::Churn { .. } => load_table(self),
+            Shape::Idle { .. } => idle_table(self),
+        };
+        for absent in &self.absent {
+            table.note(absent.peer.name(), &absent.reason);
         }
+        table
     }
 }
 
 fn load_table(section: &Section) -> Table {
     let reference = section.reference();
     let against = reference.map_or("ratio", Peer::name);
+    let what = match section.workload.shape() {
+        Shape::Churn { .. } => "conns/s (min-max)",
+        _ => "msgs/s (min-max)",
+    };
+    let cpu = if section.kind == Kind::Relay { "relay CPU us/msg" } else { "CPU us/msg" };
     let mut table = Table::new([
         "peer".to_owned(),
-        "msgs/s (min-max)".to_owned(),
+        what.to_owned(),
         format!("/ {against}"),
         "by round".to_owned(),
         "p50 us".to_owned(),
         "p99 us".to_owned(),
-        "CPU us/msg".to_owned(),
+        cpu.to_owned(),
         format!("/ {against}"),
         "by round".to_owned(),
         "switches/msg".to_owned(),
         "ready/wait".to_owned(),
+        "silent".to_owned(),
         "clean".to_owned(),
     ]);
     for &peer in &section.peers {
@@ -189,13 +218,15 @@ fn load_table(section: &Section) -> Table {
             section.spread(peer, RATE).map_or("-".to_owned(), rates),
             rate_of_medians,
             rate_of_rounds,
-            text(median(|outcome| Some(outcome.latency.p50_us))),
-            text(median(|outcome| Some(outcome.latency.p99_us))),
+            text(median(P50)),
+            text(median(P99)),
             text(median(CPU)),
             cpu_of_medians,
             cpu_of_rounds,
             median(switches).map_or("-".to_owned(), |x| format!("{x:.4}")),
             text(median(|outcome| Some(outcome.generator.ready_per_wait))),
+            median(|outcome| Some(outcome.silent_connections as f64))
+                .map_or("-".to_owned(), |count| format!("{count:.0}")),
             clean(section, peer),
         ]);
     }
@@ -205,22 +236,19 @@ fn load_table(section: &Section) -> Table {
 fn idle_table(section: &Section) -> Table {
     let mut table = Table::new(["peer", "CPU ms/s (min-max)", "switches/s (min-max)", "clean"]);
     for &peer in &section.peers {
-        let per_second = |of: fn(&crate::proc::Usage) -> f64| {
-            let values: Vec<f64> = section
-                .samples(peer)
-                .filter_map(|sample| {
-                    Some(of(&sample.measured.server()?) / sample.measured.seconds())
-                })
-                .collect();
-            Spread::of(&values).map_or("-".to_owned(), |spread| {
+        let text = |spread: Option<Spread>| {
+            spread.map_or("-".to_owned(), |spread| {
                 let [median, min, max] = [spread.median, spread.min, spread.max].map(figure);
                 format!("{median} ({min}-{max})")
             })
         };
+        let switches = section.idle_per_second(peer, |usage| {
+            (usage.voluntary_switches + usage.involuntary_switches) as f64
+        });
         table.row(vec![
             peer.name().to_owned(),
-            per_second(|usage| usage.cpu_s * 1e3),
-            per_second(|usage| (usage.voluntary_switches + usage.involuntary_switches) as f64),
+            text(section.idle_cpu_ms_per_s(peer)),
+            text(switches),
             clean(section, peer),
         ]);
     }
@@ -237,14 +265,18 @@ fn clean(section: &Section, peer: Peer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::peer::Absent;
     use super::super::summary::tests::sample;
     use super::*;
+    use crate::workload::Workload;
 
     #[test]
     fn a_section_reads_as_a_table() {
         let section = Section {
+            kind: Kind::Echo,
             workload: Workload::Fan,
             peers: vec![Peer::Vmsgrd, Peer::Epoll],
+            absent: vec![Absent { peer: Peer::MonoioUring, reason: "not available: EPERM".into() }],
             rounds: vec![vec![sample(99_000, 9.5, 0.0), sample(100_000, 10.0, 0.3)]],
         };
         let text = section.to_string();
@@ -254,7 +286,10 @@ mod tests {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         assert_eq!(cells[2..5], ["99.0k (99.0k-99.0k)", "0.990", "0.990"]);
         assert_eq!(cells[7..10], ["9.50", "0.950", "0.950"]);
-        assert_eq!(cells[12], "1/1");
-        assert!(text.lines().last().unwrap().ends_with(" 0/1 |"), "{text}");
+        assert_eq!(cells[13], "1/1");
+        let last: Vec<&str> = text.lines().rev().take(2).collect();
+        assert!(last[1].ends_with(" 0/1 |"), "{text}");
+        let cells: Vec<&str> = last[0].split('|').map(str::trim).collect();
+        assert_eq!(cells[1..4], ["monoio-uring", "not available: EPERM", "-"]);
     }
 }

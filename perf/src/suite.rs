@@ -1,0 +1,241 @@
+//! Servers side by side: every workload on every peer, interleaved, so that what the machine does
+//! to one it does to all.
+//!
+//! A round is one sample of each peer, in turn. Each sample has a fresh server process, pinned to
+//! one core, and the generator on another. Medians and ratios are made by [`summary`], tables by
+//! [`report`], pictures and the page by [`page`].
+
+pub mod disturbance;
+pub mod machine;
+pub mod page;
+pub mod peer;
+pub mod report;
+pub mod summary;
+pub mod verdict;
+
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cores;
+use crate::load::churn::{self, ChurnOptions};
+use crate::load::idle::{self, IdleOptions};
+use crate::load::{self, WARM_UP};
+use crate::workload::{Kind, Shape, Workload};
+use disturbance::{Disturbance, Watch};
+use peer::{Absent, Peer, Place, Running};
+use report::{Header, Report};
+use summary::{Measured, Sample, Section};
+
+/// How often a sample is taken at most until it is undisturbed.
+const ATTEMPTS: u32 = 5;
+
+/// What to compare, and where.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Samples of each peer under each workload, at least 1.
+    pub rounds: usize,
+    /// How long each sample is measured.
+    pub duration: Duration,
+    /// Kinds of servers, in this order.
+    pub kinds: Vec<Kind>,
+    /// Workloads, in this order; those that say nothing about a kind are left out there.
+    pub workloads: Vec<Workload>,
+    /// Peers, in this order within each round.
+    pub peers: Vec<Peer>,
+    /// Where the servers are, and where they run.
+    pub place: Place,
+}
+
+/// Who takes part in what.
+struct Plan {
+    kind: Kind,
+    workloads: Vec<Workload>,
+    peers: Vec<Peer>,
+    absent: Vec<Absent>,
+}
+
+/// Runs everything; prints each workload's table on stdout when it is complete.
+///
+/// # Errors
+/// When a core or a binary is not there, when nobody can be compared under any workload, when a
+/// server cannot be started or fails under load, when `stop` is set.
+pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
+    check(options)?;
+    let plans = plan(options);
+    ensure!(!plans.is_empty(), "none of these peers is measured under any of these workloads");
+    let header = Header::new(options)?;
+    println!("{header}");
+    let samples: usize =
+        plans.iter().map(|plan| plan.workloads.len() * plan.peers.len() * options.rounds).sum();
+    let progress = ProgressBar::new(samples as u64)
+        .with_style(ProgressStyle::with_template("{msg:<32} [{bar:40}] {pos}/{len}, {eta} left")?);
+    let mut report = Report::new(header);
+    for plan in &plans {
+        for &workload in &plan.workloads {
+            let section = section(options, plan, workload, stop, &progress)?;
+            let section = report.add(section);
+            progress.suspend(|| println!("{section}"));
+        }
+    }
+    progress.finish_and_clear();
+    Ok(report)
+}
+
+fn section(
+    options: &Options,
+    plan: &Plan,
+    workload: Workload,
+    stop: &AtomicBool,
+    progress: &ProgressBar,
+) -> Result<Section> {
+    let mut rounds = Vec::with_capacity(options.rounds);
+    for number in 1..=options.rounds {
+        let mut round = Vec::with_capacity(plan.peers.len());
+        for &peer in &plan.peers {
+            let (name, peer_name) = (workload.name(), peer.name());
+            progress.set_message(format!("{name} {number}/{} {peer_name}", options.rounds));
+            let sample = sample(options, workload, peer, stop)
+                .with_context(|| format!("{peer_name} under {name}"))?;
+            round.push(sample);
+            progress.inc(1);
+        }
+        rounds.push(round);
+    }
+    Ok(Section {
+        kind: plan.kind,
+        workload,
+        peers: plan.peers.clone(),
+        absent: plan.absent.clone(),
+        rounds,
+    })
+}
+
+/// What there is to do, without what nobody or nothing is left for.
+fn plan(options: &Options) -> Vec<Plan> {
+    let plan = |&kind: &Kind| {
+        let of_kind = options.peers.iter().copied().filter(|peer| peer.kind() == kind);
+        let all: Vec<(Peer, Option<Absent>)> = of_kind.map(|peer| (peer, peer.absence())).collect();
+        let fits = |workload: &&Workload| kind.workloads().contains(workload);
+        Plan {
+            kind,
+            workloads: options.workloads.iter().filter(fits).copied().collect(),
+            peers: all.iter().filter(|(_, gone)| gone.is_none()).map(|(peer, _)| *peer).collect(),
+            absent: all.into_iter().filter_map(|(_, gone)| gone).collect(),
+        }
+    };
+    let useful = |plan: &Plan| {
+        let anybody = !plan.peers.is_empty() || !plan.absent.is_empty();
+        anybody && !plan.workloads.is_empty()
+    };
+    options.kinds.iter().map(plan).filter(useful).collect()
+}
+
+fn check(options: &Options) -> Result<()> {
+    let Place { vmsgrd, server_core, load_core } = &options.place;
+    cores::check(*server_core).context("--server-core")?;
+    cores::check(*load_core).context("--load-core")?;
+    ensure!(
+        server_core != load_core,
+        "--server-core and --load-core are both {load_core}: generator and server would measure \
+         each other"
+    );
+    let wanted = options.peers.iter().any(|p| p.is_vmsgrd() && options.kinds.contains(&p.kind()));
+    if wanted {
+        ensure!(
+            vmsgrd.is_file(),
+            "{} is not there; build it with `cargo build --release --workspace`, name \
+             another with --vmsgrd, or leave it out with --peers",
+            vmsgrd.display()
+        );
+    }
+    Ok(())
+}
+
+/// One sample; taken again while the machine is busy with something else, and in the end the least
+/// disturbed one.
+fn sample(options: &Options, workload: Workload, peer: Peer, stop: &AtomicBool) -> Result<Sample> {
+    let mut best = attempt_sample(options, workload, peer, stop)?;
+    while !best.is_clean() && best.attempts < ATTEMPTS {
+        // Whoever disturbed it may be done by then.
+        thread::sleep(options.duration / 2);
+        let attempts = best.attempts + 1;
+        let next = attempt_sample(options, workload, peer, stop)?;
+        if next.disturbance.total() < best.disturbance.total() {
+            best = next;
+        }
+        best.attempts = attempts;
+    }
+    Ok(best)
+}
+
+fn attempt_sample(
+    options: &Options,
+    workload: Workload,
+    peer: Peer,
+    stop: &AtomicBool,
+) -> Result<Sample> {
+    let mut server = peer.start(&options.place)?;
+    let watch = Watch::start([options.place.server_core, options.place.load_core])?;
+    // On a thread of its own, because it is pinned and servers that are started later would inherit
+    // that.
+    let measured = thread::scope(|scope| {
+        let (options, server) = (options, &server);
+        scope.spawn(move || measure(options, workload, server, stop)).join()
+    });
+    let stolen = watch.stolen()?;
+    // When the server died, that is the reason, and not the reset that the generator saw.
+    server.check()?;
+    let measured = measured.map_err(|_| anyhow!("the generator panicked"))??;
+    let disturbance = Disturbance::new(stolen, peer.kind(), &measured);
+    Ok(Sample { measured, disturbance, attempts: 1 })
+}
+
+fn measure(
+    options: &Options,
+    workload: Workload,
+    running: &Running,
+    stop: &AtomicBool,
+) -> Result<Measured> {
+    let (address, server) = (running.address(), Some(running.server.pid()));
+    let core = Some(options.place.load_core);
+    let (duration, warm_up) = (options.duration, WARM_UP);
+    Ok(match workload.shape() {
+        Shape::Closed { connections, depth, size, slow } => {
+            let options = load::Options {
+                address,
+                connections,
+                depth,
+                size,
+                duration,
+                warm_up,
+                verify: false,
+                core,
+                server,
+                rate: None,
+                slow,
+            };
+            Measured::Load(load::run(&options, stop)?)
+        }
+        Shape::Churn { at_once, size } => {
+            let options = ChurnOptions {
+                address,
+                at_once,
+                size,
+                duration,
+                warm_up,
+                verify: false,
+                core,
+                server,
+            };
+            Measured::Load(churn::run(&options, stop)?)
+        }
+        Shape::Idle { connections } => {
+            let options = IdleOptions { address, connections, duration, warm_up, core, server };
+            Measured::Idle(idle::run(&options, stop)?)
+        }
+    })
+}

@@ -1,0 +1,249 @@
+//! What the daemon is meant to reach, and whether it did. It informs: a timed result never fails a
+//! run.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::peer::Peer;
+use super::summary::{CPU, Figure, P99, RATE, Section};
+use crate::workload::{Kind, Workload};
+
+/// Least share of the fastest reference's messages per second.
+const RATE_AIM: f64 = 0.98;
+/// Largest multiple of the thriftiest reference's CPU per message.
+const CPU_AIM: f64 = 1.02;
+/// Least share of the never-sleeping loop's messages per second, at ping.
+const SPIN_AIM: f64 = 0.9;
+/// Largest multiple of fan's p99 under slow.
+const SLOW_AIM: f64 = 1.1;
+/// Least multiple of HAProxy's messages per second of its core's time.
+const RELAY_AIM: f64 = 1.2;
+/// Largest multiple of HAProxy's p99: no worse, and 5% are noise.
+const RELAY_P99_AIM: f64 = 1.05;
+
+/// One aim, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What the servers do.
+    pub kind: Kind,
+    /// Under which load.
+    pub workload: Workload,
+    /// The figures, and the aim.
+    pub finding: String,
+    /// Whether the aim was reached; none where there is no aim, only a figure to look at.
+    pub met: Option<bool>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "no aim",
+        };
+        let kind = if self.kind == Kind::Relay { "relay " } else { "" };
+        write!(f, "{kind}{}: {}: {word}", self.workload.name(), self.finding)
+    }
+}
+
+/// The daemon against its aims under one workload; none when it, or whom it is measured by, took no
+/// part. `others` are the sections before it.
+pub fn verdict(section: &Section, others: &[Section]) -> Option<Verdict> {
+    let (finding, met) = match section.kind {
+        Kind::Echo => echo(section, others)?,
+        Kind::Relay => relay(section)?,
+    };
+    Some(Verdict { kind: section.kind, workload: section.workload, finding, met })
+}
+
+type Finding = (String, Option<bool>);
+
+fn echo(section: &Section, others: &[Section]) -> Option<Finding> {
+    match section.workload {
+        Workload::Ping => against_spin(section),
+        Workload::Idle => at_rest(section),
+        Workload::Churn => against_epoll(section),
+        Workload::Slow => against_fan(section, others),
+        Workload::Fan | Workload::Pipeline | Workload::Op4k | Workload::Bulk | Workload::Crowd => {
+            against_references(section)
+        }
+    }
+}
+
+/// The median of the ratios within each round, which is what verdicts go by.
+fn ratio(section: &Section, other: Peer, figure: Figure) -> Option<f64> {
+    let daemon = *section.peers.iter().find(|peer| peer.is_vmsgrd())?;
+    section.ratio(daemon, other, figure).map(|ratio| ratio.of_rounds)
+}
+
+fn against_references(section: &Section) -> Option<Finding> {
+    let (fastest, thriftiest) = (section.reference()?, section.thriftiest_reference()?);
+    let rate = ratio(section, fastest, RATE)?;
+    let cpu = ratio(section, thriftiest, CPU)?;
+    let finding = format!(
+        "{rate:.3} of {}'s msgs/s, {cpu:.3} of {}'s CPU per message (aims: >= {RATE_AIM}, <= \
+         {CPU_AIM})",
+        fastest.name(),
+        thriftiest.name()
+    );
+    Some((finding, Some(rate >= RATE_AIM && cpu <= CPU_AIM)))
+}
+
+fn against_spin(section: &Section) -> Option<Finding> {
+    let rate = ratio(section, Peer::EpollSpin, RATE)?;
+    Some((format!("{rate:.3} of epoll-spin's msgs/s (aim: >= {SPIN_AIM})"), Some(rate >= SPIN_AIM)))
+}
+
+fn against_epoll(section: &Section) -> Option<Finding> {
+    let rate = ratio(section, Peer::Epoll, RATE)?;
+    Some((
+        format!("{rate:.3} of epoll's connections/s (aim: >= {RATE_AIM})"),
+        Some(rate >= RATE_AIM),
+    ))
+}
+
+/// The well-behaved, with the others beside them and without.
+fn against_fan(section: &Section, others: &[Section]) -> Option<Finding> {
+    let fan = others.iter().find(|o| o.kind == Kind::Echo && o.workload == Workload::Fan)?;
+    let p99 = |section: &Section| Some(section.spread(Peer::Vmsgrd, P99)?.median);
+    let ratio = p99(section)? / p99(fan)?;
+    Some((format!("{ratio:.3} of fan's p99 (aim: <= {SLOW_AIM})"), Some(ratio <= SLOW_AIM)))
+}
+
+fn relay(section: &Section) -> Option<Finding> {
+    let rate = ratio(section, Peer::Haproxy, RATE)?;
+    // Messages per second of a core's time: the generator and the upstream have only one core.
+    let per_core = 1.0 / ratio(section, Peer::Haproxy, CPU)?;
+    let p99 = ratio(section, Peer::Haproxy, P99)?;
+    let finding = format!(
+        "{per_core:.3} of haproxy's msgs/s per core, {rate:.3} of its msgs/s, {p99:.3} of its p99"
+    );
+    let no_worse = p99 <= RELAY_P99_AIM;
+    Some(match section.workload {
+        Workload::Fan | Workload::Pipeline => (
+            format!("{finding} (aims: per core >= {RELAY_AIM}, p99 <= {RELAY_P99_AIM})"),
+            Some(per_core >= RELAY_AIM && no_worse),
+        ),
+        Workload::Bulk => (
+            format!("{finding} (aims: msgs/s >= {RATE_AIM}, p99 <= {RELAY_P99_AIM})"),
+            Some(rate >= RATE_AIM && no_worse),
+        ),
+        _ => (finding, None),
+    })
+}
+
+/// Nothing at all, in any round: idle is no matter of medians.
+fn at_rest(section: &Section) -> Option<Finding> {
+    let usages: Vec<_> =
+        section.samples(Peer::Vmsgrd).filter_map(|sample| sample.measured.server()).collect();
+    let cpu_s = usages.iter().map(|usage| usage.cpu_s).reduce(f64::max)?;
+    let switches =
+        usages.iter().map(|usage| usage.voluntary_switches + usage.involuntary_switches).max()?;
+    Some((
+        format!(
+            "at most {:.3} ms of CPU and {switches} context switches a round (aim: 0)",
+            cpu_s * 1e3
+        ),
+        Some(cpu_s == 0.0 && switches == 0),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disturbance::Disturbance;
+    use super::super::summary::tests::sample;
+    use super::super::summary::{Measured, Sample};
+    use super::*;
+    use crate::load::idle::IdleOutcome;
+    use crate::proc::Usage;
+
+    fn section(workload: Workload, peers: &[(Peer, u64, f64)]) -> Section {
+        let round = peers.iter().map(|&(_, rate, cpu)| sample(rate, cpu, 0.0)).collect();
+        let kind = peers[0].0.kind();
+        Section {
+            kind,
+            workload,
+            absent: Vec::new(),
+            peers: peers.iter().map(|&(peer, ..)| peer).collect(),
+            rounds: vec![round],
+        }
+    }
+
+    #[test]
+    fn both_rate_and_cpu_must_be_reached() {
+        let met = |rate, cpu| {
+            let peers =
+                [(Peer::Vmsgrd, rate, cpu), (Peer::Epoll, 900, 9.0), (Peer::Tokio, 1000, 10.0)];
+            verdict(&section(Workload::Fan, &peers), &[]).unwrap().met
+        };
+        assert_eq!(met(980, 9.1), Some(true));
+        assert_eq!(met(970, 9.1), Some(false));
+        assert_eq!(met(980, 9.3), Some(false));
+    }
+
+    #[test]
+    fn ping_is_measured_by_the_loop_that_never_sleeps() {
+        let peers = [(Peer::Vmsgrd, 89, 1.0), (Peer::Epoll, 30, 1.0), (Peer::EpollSpin, 100, 1.0)];
+        let text = verdict(&section(Workload::Ping, &peers), &[]).unwrap().to_string();
+        assert_eq!(text, "ping: 0.890 of epoll-spin's msgs/s (aim: >= 0.9): MISSED");
+    }
+
+    #[test]
+    fn a_relay_is_measured_by_the_messages_of_a_core() {
+        let met = |workload, cpu| {
+            let peers = [(Peer::VmsgrdRelay, 100, cpu), (Peer::Haproxy, 100, 12.0)];
+            let mut section = section(workload, &peers);
+            for sample in &mut section.rounds[0] {
+                let Measured::Load(outcome) = &mut sample.measured else { panic!() };
+                outcome.latency.p99_us = 7.0;
+            }
+            verdict(&section, &[]).unwrap().met
+        };
+        assert_eq!(met(Workload::Fan, 9.9), Some(true));
+        assert_eq!(met(Workload::Fan, 10.1), Some(false));
+        assert_eq!(met(Workload::Op4k, 9.9), None);
+    }
+
+    #[test]
+    fn slow_is_measured_by_fan() {
+        let with_p99 = |workload, p99_us| {
+            let mut section = section(workload, &[(Peer::Vmsgrd, 100, 1.0)]);
+            let Measured::Load(outcome) = &mut section.rounds[0][0].measured else { panic!() };
+            outcome.latency.p99_us = p99_us;
+            section
+        };
+        let fan = [with_p99(Workload::Fan, 100.0)];
+        let met = |p99| verdict(&with_p99(Workload::Slow, p99), &fan).unwrap().met;
+        assert_eq!(met(109.0), Some(true));
+        assert_eq!(met(111.0), Some(false));
+        assert_eq!(verdict(&with_p99(Workload::Slow, 1.0), &[]), None);
+    }
+
+    #[test]
+    fn absent_peers_give_no_verdict() {
+        let peers = [(Peer::Vmsgrd, 10, 1.0), (Peer::Epoll, 100, 1.0)];
+        assert_eq!(verdict(&section(Workload::Fan, &peers[1..]), &[]), None);
+        assert_eq!(verdict(&section(Workload::Fan, &peers[..1]), &[]), None);
+    }
+
+    #[test]
+    fn one_wakeup_in_one_round_is_not_idle() {
+        let met = |switches: &[u64]| {
+            let rest = |&voluntary_switches: &u64| {
+                let server = Some(Usage { voluntary_switches, ..Usage::default() });
+                let idle = IdleOutcome { connections: 1000, seconds: 1.0, server };
+                vec![Sample {
+                    measured: Measured::Idle(idle),
+                    disturbance: Disturbance::default(),
+                    attempts: 1,
+                }]
+            };
+            let rounds = switches.iter().map(rest).collect();
+            let section = Section { rounds, ..section(Workload::Idle, &[(Peer::Vmsgrd, 0, 0.0)]) };
+            verdict(&section, &[]).unwrap().met
+        };
+        assert_eq!(met(&[0, 0, 0]), Some(true));
+        assert_eq!(met(&[0, 1, 0]), Some(false));
+    }
+}
