@@ -197,7 +197,8 @@ mod tests {
         let losses = Arc::clone(&written);
         let tell_lost = move |lost| losses.lock().unwrap().push(format!("{lost} lost"));
         let out = Stalled { asked, tokens, written: Arc::clone(&written) };
-        let writer = LogWriter::start(out, tell_lost).unwrap();
+        let mut writer = LogWriter::start(out, tell_lost).unwrap();
+        writer.patience = Duration::from_secs(20);
         let lines = writer.lines();
         lines.raw("line 0".to_owned());
         was_asked.recv().unwrap();

@@ -18,8 +18,18 @@ fn vmsgrd(words: &[&str]) -> Command {
     command
 }
 
+/// All that it says until it ends; it is killed if it does not, having found nothing to refuse.
 fn output(words: &[&str]) -> Output {
-    vmsgrd(words).output().unwrap()
+    let mut command = vmsgrd(words);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while process.try_wait().unwrap().is_none() {
+        if started.elapsed() > DEADLINE {
+            process.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    process.wait_with_output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
