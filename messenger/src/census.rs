@@ -33,12 +33,13 @@ impl Census {
     /// Reserves a place for one more connection; if there is none, `core` is to be told by the one
     /// who [leaves](Self::leave) next.
     pub(crate) fn reserve(&self, core: usize) -> bool {
-        if self.try_reserve() {
-            return true;
-        }
-        // Say it and look again: whoever left in between may not have seen it.
+        self.try_reserve() || self.wait_and_look_again(core)
+    }
+
+    /// Says that `core` waits, and looks again: whoever left in between may not have seen it. The
+    /// flag stays, whatever comes of that: another listener of the core may wait on it.
+    fn wait_and_look_again(&self, core: usize) -> bool {
         self.cores[core].waiting.store(true, Ordering::SeqCst);
-        // The flag stays, whatever comes of that: another listener of the core may wait on it.
         self.try_reserve()
     }
 
@@ -113,9 +114,10 @@ mod tests {
         assert!(census.reserve(1));
         census.enter(1);
         assert!(!census.reserve(0), "one listener of core 0 waits");
-        // The sibling finds the place free that is being left: between the two steps of `leave`.
+        // The sibling's first look fails; then a place is left, between the two steps of `leave`.
+        assert!(!census.try_reserve());
         census.total.fetch_sub(1, Ordering::SeqCst);
-        assert!(census.reserve(0));
+        assert!(census.wait_and_look_again(0));
         assert!(census.cores[0].waiting.load(Ordering::SeqCst), "and is still to be told");
     }
 

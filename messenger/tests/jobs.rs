@@ -274,22 +274,29 @@ fn total(messenger: &mut Messenger) -> vmsgr_reactor::Counters {
     total
 }
 
-#[test]
-fn a_connection_that_is_closed_with_bytes_pending_is_reset() {
-    let mut messenger = start(Options::default());
+/// A connection on which the daemon has read all that came, and holds most of it pending: buffers
+/// are small and the peer does not read. The job that made it, its peer, and how much was sent.
+fn stuck(options: Options) -> (Messenger, JobId, TcpStream, usize) {
+    const SENT: usize = 200_000;
+    let socket = SocketOptions { send_buffer_bytes: Some(4096), ..SocketOptions::default() };
+    let mut messenger = start(Options { socket, ..options });
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = server.local_addr().unwrap();
-    let job = connect(&mut messenger, &[target], Service::Echo);
+    socket2::SockRef::from(&server).set_recv_buffer_size(4096).unwrap();
+    let job = connect(&mut messenger, &[server.local_addr().unwrap()], Service::Echo);
     messenger.publish();
     let mut peer = server.accept().unwrap().0;
-    peer.set_nonblocking(true).unwrap();
-    // It sends and does not read, until the echo holds bytes for it.
-    while total(&mut messenger).pending_bytes == 0 {
-        let _ = peer.write(&[7; 65536]);
-    }
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    peer.write_all(&vec![7; SENT]).unwrap();
+    while total(&mut messenger).bytes_in < SENT as u64 {}
+    assert!(total(&mut messenger).pending_bytes > SENT as u64 / 2);
+    (messenger, job, peer, SENT)
+}
+
+#[test]
+fn a_connection_that_is_closed_with_bytes_pending_is_reset() {
+    let (mut messenger, job, mut peer, _) = stuck(Options::default());
     messenger.submit(Job::Close(job)).unwrap();
     wait(&mut messenger, |event| matches!(event, Event::Closed(told) if told == job).then_some(()));
-    peer.set_nonblocking(false).unwrap();
     let copied = std::io::copy(&mut peer, &mut std::io::sink());
     assert_eq!(copied.unwrap_err().kind(), ErrorKind::ConnectionReset, "I5");
     end(messenger);
@@ -297,31 +304,22 @@ fn a_connection_that_is_closed_with_bytes_pending_is_reset() {
 
 #[test]
 fn a_slow_download_is_not_idle() {
-    let idle_time_out = Some(Duration::from_millis(150));
+    let idle_time_out = Some(Duration::from_millis(200));
     let connection = ConnectionOptions { idle_time_out, ..ConnectionOptions::default() };
-    let mut messenger = start(Options { connection, ..Options::default() });
-    let (_, address) = listen(&mut messenger, Service::Echo);
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&address.into()).unwrap();
-    let mut socket = TcpStream::from(socket);
-    socket.set_nonblocking(true).unwrap();
-    let (mut sent, mut received) = (0, 0);
-    // Until the echo is stopped by what it holds for us.
-    while total(&mut messenger).paused == 0 {
-        sent += socket.write(&[7; 65536]).unwrap_or(0);
-    }
-    // Nothing is received by the daemon for several time-outs, while we read bit by bit.
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(600) {
-        received += socket.read(&mut [0; 2048]).unwrap_or(0);
+    let (messenger, _, mut peer, sent) = stuck(Options { connection, ..Options::default() });
+    // Several time-outs long the daemon receives nothing, while we read bit by bit.
+    let (start, mut received) = (Instant::now(), 0);
+    let mut piece = [0; 2000];
+    while received < sent {
+        if start.elapsed() >= Duration::from_millis(10) * (received / piece.len()) as u32 {
+            let count = peer.read(&mut piece).unwrap();
+            assert_ne!(count, 0, "ended after {received} of {sent}");
+            received += count;
+        }
         std::thread::yield_now();
     }
-    socket.set_nonblocking(false).unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    socket.shutdown(std::net::Shutdown::Write).unwrap();
-    received += std::io::copy(&mut socket, &mut std::io::sink()).unwrap() as usize;
-    assert_eq!(received, sent);
+    assert!(start.elapsed() >= Duration::from_millis(800));
+    drop(peer);
     end(messenger);
 }
 
@@ -360,6 +358,29 @@ fn a_drain_waits_for_the_answer_to_a_request_that_was_passed_on() {
         drop(client);
         messenger.join();
     }
+}
+
+#[test]
+fn a_drain_waits_for_the_end_of_an_answer_when_the_client_has_ended() {
+    let mut messenger = start(Options::default());
+    let (mut client, mut upstream) = relayed(&mut messenger);
+    let mut buffer = [0; 8];
+    client.write_all(b"question").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(upstream.read(&mut buffer).unwrap(), 8);
+    assert_eq!(upstream.read(&mut buffer).unwrap(), 0);
+    upstream.write_all(b"half ").unwrap();
+    assert_eq!(client.read(&mut buffer).unwrap(), 5);
+    messenger.drain(DEADLINE);
+    messenger.report();
+    let told = |event| matches!(event, Event::Report { .. } | Event::Drained { .. }).then_some(());
+    (0..messenger.cores()).for_each(|_| wait(&mut messenger, told));
+    upstream.write_all(b"done").unwrap();
+    drop(upstream);
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "done");
+    messenger.join();
 }
 
 #[test]
