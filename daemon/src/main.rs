@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything that can be refused comes first; until `run`, there is one thread beside the log's.
+/// Everything that can be refused comes first, while there is one thread.
 fn start() -> Result<ExitCode, Refusal> {
     let args = match Args::read(std::env::args_os())? {
         Asked::Run(args) => args,
@@ -72,9 +72,10 @@ fn start() -> Result<ExitCode, Refusal> {
     }
     let limit = DescriptorLimit::raise();
     let signals = Signals::take_over().map_err(|error| Refusal::new("signals", error))?;
-    // With whatever ends here, the log is written to its end.
+    let bound = run::bind(&settings)?;
+    // The first thread. With whatever ends here, the log is written to its end.
     let log = logging::start(settings.log_level).map_err(|error| Refusal::new("log", error))?;
-    run::run(settings, limit, signals, log.lines())
+    Ok(run::run(settings, bound, limit, signals, log.lines()))
 }
 
 /// A reader that has gone, such as `head`, has seen all that it wanted.

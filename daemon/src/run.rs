@@ -25,18 +25,17 @@ use vmsgr_reactor::{Budget, Exit, Marks};
 const SIGNALS: Token = Token(0);
 const DOORBELL: Token = Token(1);
 
-/// Runs until a signal says to stop, or a loop ends that should not. Refusals come before any loop
-/// starts and before anything is logged.
+/// Listeners with their sockets.
+type Listeners = Vec<(Bound, ListenSettings)>;
+
+/// Runs until a signal says to stop, or a loop ends that should not.
 pub fn run(
     settings: Settings,
+    bound: Listeners,
     limit: DescriptorLimit,
     signals: Signals,
     log: Lines,
-) -> Result<ExitCode, Refusal> {
-    let cores = settings.core_mask.cores().len();
-    let bound = bind(&settings, cores)?;
-    // Port 0 may have become one that a relay goes to.
-    cycle::refuse(&settings, bound.iter().map(|(bound, _)| bound.address()))?;
+) -> ExitCode {
     limit.report(&settings);
     std::panic::set_hook(Box::new(log_panic));
     if settings.listens_by_default {
@@ -45,21 +44,25 @@ pub fn run(
     let served = Messenger::start(&settings.core_mask, options(&settings))
         .and_then(|messenger| Daemon::new(&settings, signals, messenger, bound, log))
         .and_then(Daemon::serve);
-    Ok(served.unwrap_or_else(|error| {
+    served.unwrap_or_else(|error| {
         error!("the daemon cannot go on: {error}");
         ExitCode::FAILURE
-    }))
+    })
 }
 
-/// Binds every listener, before anything is served.
-fn bind(settings: &Settings, cores: usize) -> Result<Vec<(Bound, ListenSettings)>, Refusal> {
+/// Binds every listener: the last thing that can be refused, before there is any other thread.
+pub fn bind(settings: &Settings) -> Result<Listeners, Refusal> {
+    let cores = settings.core_mask.cores().len();
     let bind = |listen: &ListenSettings| {
         let options = socket_options(settings, listen.backlog);
         Bound::bind(listen.address, cores, &options)
             .map(|bound| (bound, listen.clone()))
             .map_err(|error| Refusal::new(format_args!("listen {}", listen.address), error))
     };
-    settings.listen.iter().map(bind).collect()
+    let bound: Listeners = settings.listen.iter().map(bind).collect::<Result<_, _>>()?;
+    // Port 0 may have become one that a relay goes to.
+    cycle::refuse(settings, bound.iter().map(|(bound, _)| bound.address()))?;
+    Ok(bound)
 }
 
 fn socket_options(settings: &Settings, backlog: u32) -> SocketOptions {
@@ -125,7 +128,7 @@ impl Daemon {
         settings: &Settings,
         signals: Signals,
         mut messenger: Messenger,
-        bound: Vec<(Bound, ListenSettings)>,
+        bound: Listeners,
         log: Lines,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;

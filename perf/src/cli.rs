@@ -32,14 +32,32 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Load one echo server and measure it
+    #[command(after_help = "\
+Examples:
+  vmsgr-bench load 127.0.0.1:7400 --connections 64 --depth 16 --core 1 --pid $(pidof vmsgrd)
+  vmsgr-bench load 127.0.0.1:7400 --rate 20000 --connections 8
+  vmsgr-bench load 127.0.0.1:7400 --idle --connections 1000 --duration 10 --pid $(pidof vmsgrd)")]
     Load(Load),
     /// Measure servers side by side, under every workload
+    #[command(after_help = "\
+Examples:
+  vmsgr-bench suite --out figures
+  vmsgr-bench suite --quick --only ping,fan --peers vmsgrd,epoll")]
     Suite(Suite),
     /// Set two results of the suite against each other
+    #[command(after_help = "\
+Example:
+  vmsgr-bench compare before/results.json after/results.json")]
     Compare(Compare),
     /// Draw latency and CPU over request rates, for several spin windows of the daemon
+    #[command(after_help = "\
+Example:
+  vmsgr-bench spin --out figures")]
     Spin(Spin),
     /// Be one of the servers that are compared
+    #[command(after_help = "\
+Example:
+  vmsgr-bench serve epoll --listen 127.0.0.1:7401 --core 0")]
     Serve(Serve),
 }
 
