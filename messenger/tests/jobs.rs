@@ -9,6 +9,9 @@ use vmsgr_reactor::CoreMask;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Where nobody listens, and no other test ever will: a port that port 0 does not give.
+const NOBODY: &str = "127.0.0.1:1";
+
 fn start(options: Options) -> Messenger {
     Messenger::start(&CoreMask::all().unwrap(), options).unwrap()
 }
@@ -84,7 +87,7 @@ fn a_listen_job_serves_until_it_is_closed_and_its_connections_go_on() {
 #[test]
 fn a_connect_job_tries_its_addresses_in_order_and_serves_the_first_that_answers() {
     let mut messenger = start(Options::default());
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = NOBODY.parse().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
     let job = connect(&mut messenger, &[nobody, target], Service::Echo);
@@ -106,7 +109,7 @@ fn a_connect_job_tries_its_addresses_in_order_and_serves_the_first_that_answers(
 #[test]
 fn a_connect_job_that_nobody_answers_fails_with_the_reason() {
     let mut messenger = start(Options::default());
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = NOBODY.parse().unwrap();
     let job = connect(&mut messenger, &[nobody], Service::Discard);
     let error = wait(&mut messenger, |event| match event {
         Event::Failed { job: told, error } if told == job => Some(error),
