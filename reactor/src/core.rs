@@ -1,6 +1,6 @@
 //! What a handler may do to its loop, and the state that the loop keeps.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -11,6 +11,7 @@ use mio::Poll;
 use slab::Slab;
 
 use crate::counters::Counters;
+use crate::doorbell::Doorbell;
 use crate::handler::Handler;
 use crate::listener::Listener;
 use crate::mesh::Port;
@@ -27,6 +28,19 @@ pub(crate) type StreamOf<H> =
 pub(crate) enum Entry<H: Handler> {
     Stream(StreamOf<H>),
     Listener(Listener<H::Listener>),
+    /// One that somebody outside rings, and what the handler knows it by.
+    Doorbell(Doorbell, usize),
+}
+
+/// What an event of the poll was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// A stream or a listener, which is ready now.
+    Ready,
+    /// A doorbell with this tag.
+    Rung(usize),
+    /// Something that is gone.
+    Stale,
 }
 
 /// What a timer of the loop is for.
@@ -73,6 +87,8 @@ pub struct Core<H: Handler> {
     pub(crate) exhausted_retry: Option<TimerId>,
     /// Streams among the entries.
     stream_count: usize,
+    /// Doorbells among the entries.
+    doorbells: HashSet<Token>,
     pub(crate) timers: Timers<Due<H::Timer>>,
     pub(crate) mesh: Port<H::Message>,
     pub(crate) counters: Counters,
@@ -99,6 +115,7 @@ impl<H: Handler> Core<H> {
             exhausted: Vec::new(),
             exhausted_retry: None,
             stream_count: 0,
+            doorbells: HashSet::new(),
             timers: Timers::default(),
             mesh,
             counters: Counters::default(),
@@ -241,9 +258,15 @@ impl<H: Handler> Core<H> {
     pub fn streams(&self) -> Vec<Token> {
         let streams = self.entries.iter().filter_map(|(key, entry)| match entry {
             Entry::Stream(stream) => Some(Token::new(key, stream.generation)),
-            Entry::Listener(_) => None,
+            Entry::Listener(_) | Entry::Doorbell(..) => None,
         });
         streams.collect()
+    }
+
+    /// The pending data of a stream, to be changed: the turn settles the stream at its end.
+    pub fn pending_mut(&mut self, stream: Token) -> Option<&mut H::Pending> {
+        self.touch(stream);
+        self.stream_mut(stream).map(|stream| &mut stream.pending)
     }
 
     /// Nothing is pending on the stream and nothing that came is left unread.
@@ -304,8 +327,8 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Takes in what the poll says of `token`; false if that is gone.
-    pub(crate) fn note(&mut self, token: Token, readiness: Readiness) -> bool {
+    /// Takes in what the poll says of `token`.
+    pub(crate) fn note(&mut self, token: Token, readiness: Readiness) -> Noted {
         match self.entries.get_mut(token.key()) {
             Some(Entry::Stream(stream)) if stream.generation == token.generation() => {
                 stream.note(readiness);
@@ -313,19 +336,20 @@ impl<H: Handler> Core<H> {
                 if readiness.writable || readiness.error {
                     self.touch(token);
                 }
-                true
+                Noted::Ready
             }
             Some(Entry::Listener(listener)) if listener.generation == token.generation() => {
                 listener.readable = true;
                 if !mem::replace(&mut listener.queued, true) {
                     self.ready.push_back(token);
                 }
-                true
+                Noted::Ready
             }
+            Some(Entry::Doorbell(_, tag)) if self.doorbells.contains(&token) => Noted::Rung(*tag),
             // The event was on its way when its stream was closed.
             _ => {
                 self.counters.stale_events += 1;
-                false
+                Noted::Stale
             }
         }
     }
@@ -343,6 +367,32 @@ impl<H: Handler> Core<H> {
         let Some(stream) = self.stream_mut(token) else { return };
         if stream.is_ready() && !mem::replace(&mut stream.queued, true) {
             self.ready.push_back(token);
+        }
+    }
+
+    // Doorbells.
+
+    /// Wakes for `doorbell`, which others ring, and calls [`Handler::rung`] with `tag` then.
+    pub fn watch(&mut self, doorbell: Doorbell, tag: usize) -> io::Result<Token> {
+        let generation = self.next_generation();
+        let vacant = self.entries.vacant_entry();
+        let token = Token::new(vacant.key(), generation);
+        doorbell.register(self.poll.registry(), token.into())?;
+        vacant.insert(Entry::Doorbell(doorbell, tag));
+        self.doorbells.insert(token);
+        Ok(token)
+    }
+
+    /// No longer wakes for a doorbell.
+    pub fn unwatch(&mut self, doorbell: Token) {
+        if self.doorbells.remove(&doorbell) {
+            let Entry::Doorbell(bell, _) = self.entries.remove(doorbell.key()) else {
+                unreachable!()
+            };
+            // Whoever rings it has a descriptor of it, too: it must be taken out.
+            if let Err(error) = bell.deregister(self.poll.registry()) {
+                log::error!("doorbell {doorbell:?} cannot be deregistered: {error}");
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Waking a loop that sleeps in the kernel.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -18,7 +18,11 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// One that nobody has rung yet.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new() -> io::Result<Self> {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         Ok(Self { eventfd: EventFd::from_flags(flags)? })
     }
@@ -39,6 +43,16 @@ impl Doorbell {
     /// Registers it as `token` with the poll of the thread that is to be woken.
     pub fn register(&self, registry: &Registry, token: mio::Token) -> io::Result<()> {
         registry.register(&mut SourceFd(&self.eventfd.as_raw_fd()), token, Interest::READABLE)
+    }
+
+    /// Takes it out of the poll again, which is needed where others hold descriptors of it too.
+    pub fn deregister(&self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut SourceFd(&self.eventfd.as_raw_fd()))
+    }
+
+    /// Another descriptor of it, for whoever is to ring it.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.eventfd.as_fd().try_clone_to_owned()
     }
 }
 

@@ -94,6 +94,33 @@ pub trait Handler: Sized {
     /// A message from member `from` of the mesh.
     fn message(&mut self, core: &mut Core<Self>, from: usize, message: Self::Message);
 
+    /// A doorbell that [`Core::watch`] was given with `tag` has rung.
+    fn rung(&mut self, _core: &mut Core<Self>, _tag: usize) {}
+
+    /// Takes in what others have put into memory that they share with this loop, as much as suits
+    /// one turn; how many things that were. Called in every turn, before what is ready runs.
+    fn gather(&mut self, _core: &mut Core<Self>) -> usize {
+        0
+    }
+
+    /// There is something to [`gather`](Self::gather).
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// Tells those who share memory with this loop what the turn has put there. Called at the end
+    /// of every turn.
+    fn publish(&mut self, _core: &mut Core<Self>) {}
+
+    /// Declares to them that the loop is going to sleep, as [`SleepFlag`](crate::SleepFlag) says;
+    /// false if there is something to gather after all, and then it is awake.
+    fn fall_asleep(&mut self) -> bool {
+        true
+    }
+
+    /// The loop is awake.
+    fn woke_up(&mut self) {}
+
     /// [`Core::post`] has refused a message to member `peer`, and would now take it.
     fn relieved(&mut self, _core: &mut Core<Self>, _peer: usize) {}
 }

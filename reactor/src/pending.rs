@@ -4,12 +4,14 @@
 //! heap is one, a ring in shared memory another. None of them is copied on the way to the socket.
 
 use std::fmt;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+
+use crate::socket::Socket;
 
 /// Bytes that wait for a socket, and the room for more.
 ///
 /// Bytes enter at the back, through [`spare`](Self::spare) and [`commit`](Self::commit), and leave
-/// from the front, through [`slices`](Self::slices) and [`consume`](Self::consume). When the queue
+/// from the front, through [`write_to`](Self::write_to) and [`consume`](Self::consume). When the queue
 /// is [full](Self::room) whoever produces the bytes stops being read, until it is
 /// [relieved](Self::is_relieved) again.
 pub trait Pending: fmt::Debug + Default {
@@ -27,8 +29,9 @@ pub trait Pending: fmt::Debug + Default {
     /// At or below the low-water mark: a producer that was stopped may go on.
     fn is_relieved(&self) -> bool;
 
-    /// Points `slices` at the front of the waiting bytes, in order; how many were filled.
-    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize;
+    /// Offers what waits to `socket` in one system call, from where it lies: how many bytes were
+    /// offered, and what the socket said.
+    fn write_to<S: Socket>(&self, socket: &mut S) -> (usize, io::Result<usize>);
 
     /// Forgets the first `count` bytes; the socket has them.
     fn consume(&mut self, count: usize);
@@ -146,10 +149,13 @@ impl Pending for ByteQueue {
         self.len <= self.marks.low()
     }
 
-    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    fn write_to<S: Socket>(&self, socket: &mut S) -> (usize, io::Result<usize>) {
         let (front, back) = self.parts();
-        let parts = [front, back].into_iter().filter(|part| !part.is_empty());
-        slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part)).count()
+        let outcome = match back {
+            [] => socket.write(front),
+            _ => socket.write_vectored(&[IoSlice::new(front), IoSlice::new(back)]),
+        };
+        (self.len, outcome)
     }
 
     fn consume(&mut self, count: usize) {
@@ -197,9 +203,8 @@ mod tests {
     use std::collections::VecDeque;
 
     fn contents(queue: &ByteQueue) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 4];
-        let count = queue.slices(&mut slices);
-        slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
+        let (front, back) = queue.parts();
+        [front, back].concat()
     }
 
     #[test]

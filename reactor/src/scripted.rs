@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use mio::event::Source;
@@ -129,6 +130,12 @@ impl Kernel {
 
 #[derive(Debug)]
 struct Scripted(Rc<RefCell<Kernel>>);
+
+impl AsFd for Scripted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        unreachable!("its kernel is a script")
+    }
+}
 
 impl Read for Scripted {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {

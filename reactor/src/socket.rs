@@ -10,7 +10,7 @@ use mio::net::{TcpStream, UnixStream};
 use nix::sys::socket::{setsockopt, sockopt};
 
 /// A non-blocking, connected or connecting stream socket.
-pub trait Socket: Source + Read + Write + fmt::Debug {
+pub trait Socket: Source + Read + Write + AsFd + fmt::Debug {
     /// Takes the error that the kernel holds for the socket, if there is one.
     fn take_error(&self) -> io::Result<Option<io::Error>>;
 

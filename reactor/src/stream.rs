@@ -1,7 +1,7 @@
 //! One connection as the loop sees it: a socket, its pending data, and the interest that follows
 //! from them.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 
 use mio::{Interest, Registry};
 
@@ -9,9 +9,6 @@ use crate::counters::Counters;
 use crate::pending::Pending;
 use crate::socket::Socket;
 use crate::token::Token;
-
-/// Pieces of pending data that one `writev` takes at most.
-const SLICES: usize = 16;
 
 /// What a read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,9 +163,19 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
 
     /// Reads once.
     pub(crate) fn read(&mut self, into: &mut [u8], counters: &mut Counters) -> Received {
-        debug_assert!(!into.is_empty());
+        self.read_with(into.len(), counters, |socket| socket.read(into))
+    }
+
+    /// Reads once, with a `read` that has room for `room` bytes, at least one.
+    pub(crate) fn read_with(
+        &mut self,
+        room: usize,
+        counters: &mut Counters,
+        mut read: impl FnMut(&mut S) -> io::Result<usize>,
+    ) -> Received {
+        debug_assert_ne!(room, 0);
         loop {
-            match self.socket.read(into) {
+            match read(&mut self.socket) {
                 Ok(0) => {
                     self.ended = true;
                     self.readable = false;
@@ -181,7 +188,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
                     // The kernel gave less than there was room for, so it has no more, and the
                     // next bytes make an edge: no read that only says "would block". Not so at
                     // the end of the stream or at urgent data, where a read stops short too.
-                    if count < into.len() && !self.thorough {
+                    if count < room && !self.thorough {
                         self.readable = false;
                     }
                     return Received::Bytes(count);
@@ -215,10 +222,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
         if self.blocked || self.pending.is_empty() || self.failure.is_some() {
             return;
         }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let filled = self.pending.slices(&mut slices);
-        let offered = slices[..filled].iter().map(|slice| slice.len()).sum();
-        let outcome = self.socket.write_vectored(&slices[..filled]);
+        let (offered, outcome) = self.pending.write_to(&mut self.socket);
         let taken = self.written(outcome, offered, counters);
         self.pending.consume(taken);
     }

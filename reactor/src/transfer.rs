@@ -1,8 +1,10 @@
 //! The way of the bytes: from a socket to the stage, and from there to a socket or its pending data.
 
+use std::io;
 use std::mem;
 
-use crate::core::{Core, Entry};
+use crate::core::{Core, Entry, StreamOf};
+use crate::counters::Counters;
 use crate::handler::Handler;
 use crate::pending::Pending;
 use crate::stream::Received;
@@ -20,6 +22,17 @@ impl<H: Handler> Core<H> {
         }
         self.stage = stage;
         received
+    }
+
+    /// Reads once, with a `read` of the caller's that has room for `room` bytes, at least one: for
+    /// bytes that go straight to where they will stay.
+    pub fn receive(
+        &mut self,
+        stream: Token,
+        room: usize,
+        read: impl FnMut(&mut H::Socket) -> io::Result<usize>,
+    ) -> Received {
+        self.read_with(stream, |reader, counters| reader.read_with(room, counters, read))
     }
 
     /// Reads from `from` once, at most the budget of a turn, and sends that to `to`, which may be
@@ -83,13 +96,21 @@ impl<H: Handler> Core<H> {
     }
 
     fn read_into(&mut self, stream: Token, into: &mut [u8]) -> Received {
+        self.read_with(stream, |reader, counters| reader.read(into, counters))
+    }
+
+    fn read_with(
+        &mut self,
+        stream: Token,
+        read: impl FnOnce(&mut StreamOf<H>, &mut Counters) -> Received,
+    ) -> Received {
         let Some(Entry::Stream(reader)) = self.entries.get_mut(stream.key()) else {
             return Received::Nothing;
         };
         if reader.generation != stream.generation() || !reader.is_to_be_read() {
             return Received::Nothing;
         }
-        let received = reader.read(into, &mut self.counters);
+        let received = read(reader, &mut self.counters);
         if received == Received::Nothing || received == Received::End {
             // It may have failed, or both directions may have ended.
             self.touch(stream);

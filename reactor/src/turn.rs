@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mio::Events;
 
-use crate::core::{Budget, Core, Due, Entry};
+use crate::core::{Budget, Core, Due, Entry, Noted};
 use crate::counters::Counters;
 use crate::handler::{End, Handler};
 use crate::listener::Accepted;
@@ -57,6 +57,7 @@ impl<H: Handler> Loop<H> {
     pub fn turn(&mut self) -> io::Result<()> {
         let slept = self.wait()?;
         let found = self.collect() + self.run_timers() + self.run_messages();
+        let found = found + self.handler.gather(&mut self.core);
         self.spin.worked(found);
         self.core.counters.wakeups_empty += u64::from(slept && found == 0);
         self.run_ready();
@@ -64,6 +65,7 @@ impl<H: Handler> Loop<H> {
         // After all that could add to it: whatever this turn has for a connection leaves in one
         // system call.
         self.settle();
+        self.handler.publish(&mut self.core);
         self.core.mesh.made_room(&mut self.core.counters);
         self.core.mesh.publish(&mut self.core.counters);
         self.core.counters.turns += 1;
@@ -84,7 +86,7 @@ impl<H: Handler> Loop<H> {
             return Ok(false);
         }
         // I3: say it, look once more, and only then sleep.
-        if !self.core.mesh.fall_asleep() {
+        if !self.fall_asleep() {
             self.poll(Some(Duration::ZERO))?;
             return Ok(false);
         }
@@ -97,11 +99,24 @@ impl<H: Handler> Loop<H> {
         };
         let outcome = self.poll(time_out);
         self.core.mesh.woke_up();
+        self.handler.woke_up();
         self.spin.woke_up(Instant::now());
         self.core.counters.spin_window_us = self.spin.window_us();
         self.core.now = None;
         self.core.counters.wakeups += 1;
         outcome.map(|()| true)
+    }
+
+    /// Declares to all who bring work that the loop is going to sleep; false if there is some.
+    fn fall_asleep(&mut self) -> bool {
+        if !self.core.mesh.fall_asleep() {
+            return false;
+        }
+        let may_sleep = self.handler.fall_asleep();
+        if !may_sleep {
+            self.core.mesh.woke_up();
+        }
+        may_sleep
     }
 
     /// Looks for work during the spin window; true if there is some.
@@ -122,7 +137,10 @@ impl<H: Handler> Loop<H> {
 
     /// There is something to do before it may sleep.
     pub(crate) fn has_work(&mut self) -> bool {
-        !self.core.ready.is_empty() || self.core.mesh.has_work() || self.is_timer_due()
+        !self.core.ready.is_empty()
+            || self.core.mesh.has_work()
+            || self.handler.has_work()
+            || self.is_timer_due()
     }
 
     fn is_timer_due(&mut self) -> bool {
@@ -149,9 +167,14 @@ impl<H: Handler> Loop<H> {
         let mut found = 0;
         for event in &self.events {
             let token = Token::from(event.token());
-            // What the doorbell rang for lies in the rings.
-            if token != DOORBELL {
-                found += usize::from(self.core.note(token, Readiness::from(event)));
+            // What a doorbell rang for lies in the rings.
+            if token == DOORBELL {
+                continue;
+            }
+            match self.core.note(token, Readiness::from(event)) {
+                Noted::Ready => found += 1,
+                Noted::Rung(tag) => self.handler.rung(&mut self.core, tag),
+                Noted::Stale => {}
             }
         }
         self.events.clear();
