@@ -71,6 +71,7 @@ mod name;
 mod options;
 mod original_dst;
 mod placement;
+mod shm;
 mod unacknowledged;
 mod worker;
 
