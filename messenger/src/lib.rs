@@ -22,7 +22,7 @@
 //! `message.rs` is all that travels between them. A connection's life: `arrival.rs` (`bind.rs` makes
 //! the listening sockets, `placement.rs` and `census.rs` choose the core and keep the limit),
 //! `attempt.rs` for those that are made (`connector.rs` makes the sockets), `ending.rs`, and
-//! `drain.rs`, which stops without losing what is under way.
+//! `drain.rs`, which stops without losing what is under way. [`shm`] is how applications attach.
 //!
 //! # Example
 //!
@@ -71,7 +71,7 @@ mod name;
 mod options;
 mod original_dst;
 mod placement;
-mod shm;
+pub mod shm;
 mod unacknowledged;
 mod worker;
 

@@ -1,24 +1,44 @@
-//! The contract between the daemon and an application: a segment of shared memory.
+//! Applications over shared memory: how they attach, which of them may, and the segment that they
+//! and the daemon share.
 //!
-//! docs/SHM.md describes it byte by byte. Both sides use what is here: `layout.rs` has the
-//! structures, `geometry.rs` where they lie, `segment.rs` the memory itself. `ring.rs` are the rings
-//! of numbers, jobs and events, `byte_ring.rs` those of a connection's bytes, `signs.rs` the flags
-//! by which a sleeper is found; `job.rs` and `event.rs` say what the entries mean, `status.rs` what
-//! a slot does.
+//! **Attaching.** `hello.rs` describes the handshake byte by byte and holds what an application says,
+//! `welcome.rs` what it is answered, `exchange.rs` passes both through the socket. `path.rs` is where
+//! that socket lies. `policy.rs` decides who may attach and, with the rules of `rule.rs`, what for.
 //!
-//! All of it is atomics, read once and then checked: the daemon trusts nothing that an application
-//! can write (I8). An application trusts its daemon.
+//! **The segment.** docs/SHM.md describes it byte by byte. Both sides use what is here: `layout.rs`
+//! has the structures, `geometry.rs` where they lie, `segment.rs` the memory itself. `ring.rs` are
+//! the rings of numbers, jobs and events, `byte_ring.rs` those of a connection's bytes, `signs.rs`
+//! the flags by which a sleeper is found; `job.rs` says what the entries mean, `status.rs` what a
+//! slot does. All of it is atomics, read once and then checked: the daemon trusts nothing that an
+//! application can write (I8). An application trusts its daemon.
 
 pub(crate) mod address;
 pub(crate) mod byte_ring;
+mod bytes;
+mod exchange;
 pub(crate) mod geometry;
+mod hello;
 pub(crate) mod job;
 pub(crate) mod layout;
 #[cfg(all(test, loom))]
 mod models;
+mod path;
+mod policy;
 pub(crate) mod ring;
+mod rule;
 pub(crate) mod segment;
 pub(crate) mod signs;
 pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod transfer;
+mod welcome;
+
+pub use exchange::{
+    Attached, ExchangeError, MAX_CORES, attach, receive_answer, receive_hello, send_hello,
+    send_refusal, send_welcome,
+};
+pub use hello::{HELLO_BYTES, Hello, HelloError, VERSION};
+pub use path::{MAX_PATH_BYTES, default_path, default_paths};
+pub use policy::{Allow, Denied, Permissions, Policy, Users};
+pub use rule::{Rule, RuleError};
+pub use welcome::{ANSWER_BYTES, Answer, AnswerError, Refusal, Welcome};
