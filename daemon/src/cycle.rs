@@ -32,7 +32,10 @@ pub fn refuse(
                 Some((Relay { address, upstreams }, &listen.name))
             }
             // Relays only what a firewall rule has redirected to it.
-            Service::RelayOriginalDst | Service::Echo | Service::Discard => None,
+            Service::RelayOriginalDst
+            | Service::Echo
+            | Service::Discard
+            | Service::Applications => None,
         })
         .collect();
     let (relays, names): (Vec<_>, Vec<_>) = relays.into_iter().unzip();

@@ -231,7 +231,10 @@ impl Daemon {
                 None
             }
             Event::Exited { core, exit } => self.exited(core, exit),
-            Event::Connected { .. } | Event::Closed(_) => None,
+            Event::Connected { .. }
+            | Event::Closed(_)
+            | Event::Granted { .. }
+            | Event::Detached { .. } => None,
         }
     }
 

@@ -7,6 +7,7 @@ use log::Level;
 use mio::net::{TcpListener, TcpStream};
 use vmsgr_reactor::Token;
 
+use crate::application::Endpoints;
 use crate::complaints::complain;
 use crate::connection::{Connection, Role};
 use crate::ids::{ConnectionId, JobId};
@@ -29,7 +30,7 @@ impl Worker {
             let error = io::Error::other("the messenger is being stopped");
             return self.tell(core, Event::Failed { job, error });
         }
-        match core.listen(socket, Listener { service }) {
+        match core.listen(socket, Listener { service, endpoints: Endpoints::default() }) {
             Ok(token) => {
                 self.jobs.insert(job, Begun::Listener(token));
                 self.tell(core, Event::Listening { job, core: self.index });
@@ -40,8 +41,15 @@ impl Worker {
 
     /// Reserves a place below the connection limit for one connection of `listener`, which waits if
     /// there is none.
-    pub(crate) fn reserve_place(&mut self, listener: Token) -> bool {
-        let admitted = self.census.reserve(self.index);
+    pub(crate) fn reserve_place(&mut self, core: &mut WorkerCore, listener: Token) -> bool {
+        let for_applications =
+            core.listener_state(listener).is_some_and(|it| it.service == Service::Applications);
+        let mut admitted = self.census.reserve(self.index);
+        if admitted && for_applications && !self.reserve_slot(core, listener) {
+            let to_tell = self.census.unreserve();
+            self.tell_of_place(core, to_tell);
+            admitted = false;
+        }
         if !admitted {
             self.waiting.push(listener);
         }
@@ -62,7 +70,7 @@ impl Worker {
         };
         let place = self.placer.place(&self.census);
         self.census.enter(place);
-        let adopted = Adopted { socket, peer, service };
+        let adopted = Adopted { socket, peer, service, reserved: self.reserved.take() };
         if place == self.index {
             return self.adopt(core, adopted);
         }
@@ -86,6 +94,9 @@ impl Worker {
     ) {
         let to_tell = self.census.unreserve();
         self.tell_of_place(core, to_tell);
+        if let Some(reserved) = self.reserved.take() {
+            self.unreserve_slot(core, &reserved);
+        }
         if let Some(error) = error {
             let now = core.now();
             let local = core.listener_socket(listener).and_then(|socket| socket.local_addr().ok());
@@ -103,10 +114,16 @@ impl Worker {
     pub(crate) fn adopt(&mut self, core: &mut WorkerCore, adopted: Adopted) {
         if self.draining {
             // It comes too late, like those in the backlog.
+            if let Some(reserved) = &adopted.reserved {
+                self.unreserve_slot(core, reserved);
+            }
             drop(adopted);
             return self.left(core);
         }
-        let Adopted { socket, peer, service } = adopted;
+        if let Some(reserved) = adopted.reserved.clone() {
+            return self.serve_application(core, adopted, &reserved);
+        }
+        let Adopted { socket, peer, service, .. } = adopted;
         let id = self.next_id();
         match service {
             Service::Echo => self.serve(core, id, socket, peer, Role::Echo),
@@ -125,6 +142,7 @@ impl Worker {
                     self.left(core);
                 }
             },
+            Service::Applications => unreachable!("it has its slot before it is accepted"),
         }
     }
 

@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 use nix::errno::Errno;
 use vmsgr_reactor::Token;
 
+use crate::application::{Conduit, Reserved};
 use crate::complaints::complain;
 use crate::connection::{Attempt, Connection, Role, Targets};
 use crate::ending::Ending;
@@ -60,12 +61,36 @@ impl Worker {
     ) {
         let role = match service {
             Service::Discard => Role::Discard,
-            // A relay has its upstream from a client; the messenger refuses such a job.
-            Service::Echo | Service::Relay(_) | Service::RelayOriginalDst => Role::Echo,
+            // The messenger refuses the others: a relay has its upstream from a client, and
+            // applications ask themselves.
+            Service::Echo
+            | Service::Relay(_)
+            | Service::RelayOriginalDst
+            | Service::Applications => Role::Echo,
         };
         let targets = Targets { all: targets, next: 0 };
         let id = self.next_id();
         self.attempt(core, Wanted { id, role, job: Some(job), targets });
+    }
+
+    /// Makes a connection for an application, in a slot that is taken for it.
+    pub(crate) fn connect_for(
+        &mut self,
+        core: &mut WorkerCore,
+        reserved: Reserved,
+        address: SocketAddr,
+    ) {
+        let Some(lane) = self.lane_of(reserved.application.id).filter(|it| !it.is_retiring())
+        else {
+            self.unreserve_slot(core, &reserved);
+            return self.left(core);
+        };
+        let id = self.next_id();
+        let conduit = Conduit::begin(lane, reserved.slot, id, reserved.job, address, false);
+        conduit.hold(None);
+        let role = Role::Application(Box::new(conduit));
+        let targets = Targets { all: [address].into(), next: 0 };
+        self.attempt(core, Wanted { id, role, job: None, targets });
     }
 
     /// Tries the next address at which something can be tried.
@@ -84,7 +109,7 @@ impl Worker {
             };
         }
         let (target, error) = last;
-        self.give_up(core, &wanted, target, error);
+        self.give_up(core, wanted, target, error);
     }
 
     fn begin(
@@ -98,21 +123,27 @@ impl Worker {
             Err(error) => return Err((wanted, error)),
         };
         let Wanted { id, role, job, targets } = wanted;
-        let client = match role {
-            Role::Upstream { client } => Some(client),
-            _ => None,
-        };
+        let client = role.other();
         let attempt = Some(Box::new(Attempt { targets, time_out: None }));
-        let state = Connection { attempt, job, ..Connection::accepted(id, target, role) };
+        let state = Connection { attempt, job, ..Connection::accepted(id, target, Role::Discard) };
+        let pending = match &role {
+            Role::Application(conduit) => conduit.pending(),
+            _ => self.pending(),
+        };
         // Registering fails only for want of kernel memory: no other address would help.
-        let token = match core.connect(socket, self.pending(), state) {
+        let token = match core.connect(socket, pending, state) {
             Ok(token) => token,
             Err(error) => {
-                let role = client.map_or(Role::Discard, |client| Role::Upstream { client });
                 let targets = Targets { all: [].into(), next: 0 };
                 return Err((Wanted { id, role, job, targets }, error));
             }
         };
+        if let Role::Application(conduit) = &role {
+            conduit.hold(Some(token));
+        }
+        if let Some(state) = core.state_mut(token) {
+            state.role = role;
+        }
         let timer = core.arm(self.connector.options.time_out, Timer::Attempt(token));
         if let Some(attempt) = core.state_mut(token).and_then(|state| state.attempt.as_mut()) {
             attempt.time_out = Some(timer);
@@ -137,6 +168,13 @@ impl Worker {
         }
         if let Some(client) = client {
             core.set_reading(client, true);
+        }
+        let local = core.socket(token).map(TcpStream::local_addr);
+        if let Some(local) = local
+            && let Some(state) = core.state_mut(token)
+            && let Role::Application(conduit) = &mut state.role
+        {
+            conduit.open(local);
         }
         self.watch_idleness(core, token);
         if let Some(job) = job {
@@ -169,7 +207,7 @@ impl Worker {
             self.attempt(core, wanted);
         } else {
             wanted.targets.next = usize::MAX;
-            self.give_up(core, &wanted, Some(peer), error);
+            self.give_up(core, wanted, Some(peer), error);
         }
     }
 
@@ -177,7 +215,7 @@ impl Worker {
     fn give_up(
         &mut self,
         core: &mut WorkerCore,
-        wanted: &Wanted,
+        wanted: Wanted,
         target: Option<SocketAddr>,
         error: io::Error,
     ) {
@@ -205,6 +243,14 @@ impl Worker {
                     }
                 }
             }
+        }
+        if let Role::Application(conduit) = wanted.role {
+            let errno = error.raw_os_error().unwrap_or(match error.kind() {
+                ErrorKind::TimedOut => Errno::ETIMEDOUT as i32,
+                // No address of the family that the daemon may use.
+                _ => Errno::EADDRNOTAVAIL as i32,
+            });
+            self.over(core, conduit, errno as u16);
         }
         if let Some(job) = wanted.job {
             self.end_job(core, job, Some(error));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use vmsgr_reactor::{TimerId, Token};
 
+use crate::application::Conduit;
 use crate::ids::{ConnectionId, JobId};
 
 /// What happens with the bytes of a connection.
@@ -20,13 +21,15 @@ pub(crate) enum Role {
     Upstream {
         client: Token,
     },
+    /// Its bytes are an application's.
+    Application(Box<Conduit>),
 }
 
 impl Role {
     /// The other side of a relay; it may be gone already.
     pub(crate) fn other(&self) -> Option<Token> {
         match self {
-            Self::Echo | Self::Discard => None,
+            Self::Echo | Self::Discard | Self::Application(_) => None,
             Self::Client { upstream } => *upstream,
             Self::Upstream { client } => Some(*client),
         }

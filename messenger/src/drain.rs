@@ -51,6 +51,10 @@ impl Worker {
     /// While draining: ends a connection, both its sides if it is relayed, if it rests.
     pub(crate) fn end_if_resting(&mut self, core: &mut WorkerCore, stream: Token) {
         let Some(state) = core.state(stream) else { return };
+        if let Role::Application(conduit) = &state.role {
+            // It tells of what it consumes, which it otherwise need not.
+            conduit.ask_for_consumption();
+        }
         if !state.lingering && is_resting(core, stream) && !self.close_if_acknowledged(core, stream)
         {
             self.linger(core, stream);
@@ -98,6 +102,7 @@ fn is_resting(core: &WorkerCore, stream: Token) -> bool {
         Role::Echo | Role::Discard | Role::Client { upstream: None } => {
             return core.is_idle(stream);
         }
+        Role::Application(ref conduit) => return core.is_idle(stream) && conduit.is_consumed(),
         Role::Client { upstream: Some(upstream) } => (stream, upstream),
         Role::Upstream { client } => (client, stream),
     };
@@ -133,7 +138,7 @@ mod tests {
             census.enter(0);
             let socket = mio::net::TcpStream::from_std(socket);
             let (worker, core) = tested.handler();
-            worker.adopt(core, Adopted { socket, peer, service: Service::Echo });
+            worker.adopt(core, Adopted { socket, peer, service: Service::Echo, reserved: None });
             client
         };
         let _first = adopt(&mut tested);

@@ -5,6 +5,7 @@ use std::io;
 
 use log::Level;
 use mio::net::TcpStream;
+use nix::errno::Errno;
 use vmsgr_reactor::{End, Token};
 
 use crate::complaints::complain;
@@ -19,8 +20,21 @@ use crate::worker::{Begun, Timer, Worker, WorkerCore};
 pub(crate) enum Ending {
     /// With a proper end, unless bytes are pending: those are lost, and that must show (I5).
     Close,
+    /// The same, of one that has been idle for too long.
+    Idle,
     /// As one of whose bytes some are lost.
     Reset,
+}
+
+impl Ending {
+    /// What an application is told.
+    fn errno(self) -> Errno {
+        match self {
+            Self::Close => Errno::from_raw(0),
+            Self::Idle => Errno::ETIMEDOUT,
+            Self::Reset => Errno::ECONNABORTED,
+        }
+    }
 }
 
 impl Worker {
@@ -49,7 +63,7 @@ impl Worker {
             }
             return self.watch_idleness(core, token);
         }
-        let Some(state) = self.end(core, token, Ending::Close) else { return };
+        let Some(state) = self.end(core, token, Ending::Idle) else { return };
         let now = core.now();
         complain!(
             self.complaints,
@@ -75,11 +89,16 @@ impl Worker {
         let other = core.state(token)?.role.other();
         let pending = |side| core.pending_bytes(side) > 0;
         let close = match ending {
-            Ending::Close if !pending(token) && !other.is_some_and(pending) => WorkerCore::close,
+            Ending::Close | Ending::Idle if !pending(token) && !other.is_some_and(pending) => {
+                WorkerCore::close
+            }
             _ => WorkerCore::reset,
         };
-        let state = close(core, token)?;
+        let mut state = close(core, token)?;
         forget_timers(core, &state);
+        if let Role::Application(conduit) = std::mem::replace(&mut state.role, Role::Discard) {
+            self.over(core, conduit, ending.errno() as u16);
+        }
         if let Some(other) = other.and_then(|other| close(core, other)) {
             forget_timers(core, &other);
         }
@@ -137,6 +156,10 @@ impl Worker {
             );
         }
         forget_timers(core, &state);
+        let errno = match &end {
+            End::Failed(error) => error.raw_os_error().unwrap_or(Errno::EIO as i32),
+            End::Finished => 0,
+        };
         let other = state.role.other().filter(|other| core.state(*other).is_some());
         let error = match (end, other) {
             // Its other side has ends of its own to come to.
@@ -148,6 +171,9 @@ impl Worker {
                 Some(error)
             }
         };
+        if let Role::Application(conduit) = state.role {
+            self.over(core, conduit, errno as u16);
+        }
         if let Some(job) = state.job {
             self.end_job(core, job, error);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use vmsgr_reactor::{Counters, Exit};
 
+use crate::application::{ApplicationId, Grant};
 use crate::bind::Bound;
 use crate::ids::{ConnectionId, JobId};
 use crate::name::Service;
@@ -74,6 +75,20 @@ pub enum Event {
         cut_off: usize,
         /// Its last counters.
         counters: Box<Counters>,
+    },
+    /// An application is attached, and is to be given this.
+    Granted {
+        /// The application.
+        application: ApplicationId,
+        /// What it gets.
+        grant: Box<Grant>,
+    },
+    /// An application is detached, and is to be told so by closing its socket.
+    Detached {
+        /// The application.
+        application: ApplicationId,
+        /// Why.
+        reason: String,
     },
     /// The thread of a core has ended; the reason is [`Exit::Stopped`] after it has drained.
     Exited {

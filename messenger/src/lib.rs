@@ -53,6 +53,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod application;
 mod arrival;
 mod attempt;
 mod bind;
@@ -73,8 +74,10 @@ mod original_dst;
 mod placement;
 pub mod shm;
 mod unacknowledged;
+mod waiting;
 mod worker;
 
+pub use application::{ApplicationId, Attachment, Fault, Grant};
 pub use bind::Bound;
 pub use ids::{ConnectionId, JobId};
 pub use job::{Event, Job};

@@ -15,6 +15,9 @@ use crate::worker::{Timer, Worker, WorkerCore};
 /// How often lingering connections are looked at.
 const CHECK: Duration = Duration::from_millis(20);
 
+/// How long a connection that its application has closed may linger, as the kernel bounds orphans.
+const LONGEST: Duration = Duration::from_secs(60);
+
 impl Worker {
     /// Ends our directions of a connection, and closes it once its peers have all or have ended
     /// theirs.
@@ -29,6 +32,18 @@ impl Worker {
         }
         if !std::mem::replace(&mut self.lingers, true) {
             core.arm(CHECK, Timer::Linger);
+        }
+    }
+
+    /// Gives a lingering connection a bounded time, when nothing else bounds it.
+    pub(crate) fn bound_linger(&mut self, core: &mut WorkerCore, stream: Token) {
+        core.arm(LONGEST, Timer::Lingered(stream));
+    }
+
+    /// A connection has lingered for as long as it may.
+    pub(crate) fn cut_lingering(&mut self, core: &mut WorkerCore, stream: Token) {
+        if self.end(core, stream, Ending::Reset).is_some() {
+            self.left(core);
         }
     }
 

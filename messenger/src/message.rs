@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
+use vmsgr_reactor::Doorbell;
 
+use crate::application::registry::Heard;
+use crate::application::{Application, ApplicationId, Reserved};
 use crate::ids::JobId;
 use crate::job::Event;
 use crate::name::Service;
@@ -29,6 +32,24 @@ pub(crate) enum Message {
     Drain(Duration),
     /// To the messenger.
     Tell(Event),
+    /// To every core: an application has come, or has come again; with the doorbell that it rings.
+    Attach(Box<(Arc<Application>, Doorbell)>),
+    /// To every core: an application has died.
+    Depart(ApplicationId),
+    /// To one core: tell when this time has passed since an application died.
+    Linger(Box<(ApplicationId, u64, Duration)>),
+    /// To every core: an application is gone for good.
+    Retire(ApplicationId),
+    /// To every core: an application has done something wrong.
+    Evict(ApplicationId),
+    /// To every core: an application listens, too, where a job of ours listens.
+    Join { listener: JobId, application: ApplicationId, job: u64 },
+    /// To every core: it no longer does.
+    Quit { listener: JobId, application: ApplicationId, job: u64 },
+    /// To one core: make a connection for an application, in a slot that is taken already.
+    ConnectFor(Box<(Reserved, SocketAddr)>),
+    /// To the messenger, about an application.
+    Hear(Box<Heard>),
 }
 
 /// An accepted connection on its way to its core.
@@ -37,4 +58,6 @@ pub(crate) struct Adopted {
     pub(crate) socket: TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) service: Service,
+    /// The slot that it gets, if it is for an application.
+    pub(crate) reserved: Option<Reserved>,
 }

@@ -1,12 +1,14 @@
 //! The messenger as a whole: its cores, and the jobs that it gives them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vmsgr_reactor::{CoreMask, Counters, Doorbell, Port, Threads, mesh};
 
+use crate::application::registry::Registry;
+use crate::bind::Bound;
 use crate::census::Census;
 use crate::ids::JobId;
 use crate::job::{Event, Job};
@@ -34,6 +36,9 @@ pub enum JobError {
     /// A connect job for a service that needs an accepted client.
     #[error("a relay begins with a connection that is accepted, not with one that is made")]
     RelayConnects,
+    /// A connect job for applications, which ask for connections themselves.
+    #[error("applications ask for their connections themselves")]
+    ApplicationConnects,
 }
 
 /// Runs the loops, gives them jobs and hears what becomes of those.
@@ -57,6 +62,10 @@ pub struct Messenger {
     jobs: u64,
     /// Of its own part of the mesh.
     counters: Counters,
+    pub(crate) options: Arc<Options>,
+    pub(crate) registry: Registry,
+    /// Listen jobs that applications have asked for, and cores that have not closed them.
+    pub(crate) ours: HashMap<JobId, usize>,
 }
 
 impl Messenger {
@@ -72,11 +81,23 @@ impl Messenger {
         let census = Arc::new(Census::new(cores, options.max_connections));
         let placer = Placer::new(options.placement, 0, cores);
         let (spin, budget, counted) = (options.spin, options.budget, Arc::clone(&census));
+        let kept = Arc::clone(&options);
         let make =
             move |index| Worker::new(index, cores, Arc::clone(&options), Arc::clone(&counted));
         let threads = Threads::start(mask.cores(), ports, &port.waker(), spin, budget, make)?;
-        let (unsent, counters) = (VecDeque::new(), Counters::default());
-        Ok(Self { port, threads, census, placer, unsent, cores, jobs: 0, counters })
+        Ok(Self {
+            port,
+            threads,
+            census,
+            placer,
+            unsent: VecDeque::new(),
+            cores,
+            jobs: 0,
+            counters: Counters::default(),
+            options: kept,
+            registry: Registry::default(),
+            ours: HashMap::new(),
+        })
     }
 
     /// Gives a job to the cores, which hear of it with the next [`publish`](Self::publish).
@@ -96,11 +117,14 @@ impl Messenger {
                 if targets.is_empty() {
                     return Err(JobError::NoTarget);
                 }
+                if matches!(service, Service::Applications) {
+                    return Err(JobError::ApplicationConnects);
+                }
                 if matches!(service, Service::Relay(_) | Service::RelayOriginalDst) {
                     return Err(JobError::RelayConnects);
                 }
-                let core = self.placer.place_anywhere(&self.census);
-                self.census.enter_anyway(core);
+                let core = self.place_anywhere();
+                self.enter(core);
                 self.post(core, Message::Connect(Box::new((id, targets, service))));
             }
             Job::Close(job) => {
@@ -110,6 +134,23 @@ impl Messenger {
         }
         self.jobs += 1;
         Ok(id)
+    }
+
+    /// Listens for applications.
+    pub(crate) fn listen(&mut self, bound: Bound, service: Service) -> Result<JobId, JobError> {
+        let job = self.submit(Job::Listen { bound, service })?;
+        self.ours.insert(job, self.cores);
+        Ok(job)
+    }
+
+    /// The core for a connection that is to be made.
+    pub(crate) fn place_anywhere(&mut self) -> usize {
+        self.placer.place_anywhere(&self.census)
+    }
+
+    /// A connection is to be made on `core`.
+    pub(crate) fn enter(&self, core: usize) {
+        self.census.enter_anyway(core);
     }
 
     /// Asks every core for its counters; each answers with [`Event::Report`].
@@ -128,11 +169,11 @@ impl Messenger {
         self.cores
     }
 
-    fn post_all(&mut self, message: impl Fn() -> Message) {
+    pub(crate) fn post_all(&mut self, message: impl Fn() -> Message) {
         (0..self.cores).for_each(|core| self.post(core, message()));
     }
 
-    fn post(&mut self, core: usize, message: Message) {
+    pub(crate) fn post(&mut self, core: usize, message: Message) {
         self.unsent.push_back((core, message));
     }
 
@@ -151,8 +192,24 @@ impl Messenger {
         while self.port.relieved().is_some() {
             self.publish();
         }
-        if let Some((_, Message::Tell(event))) = self.port.take() {
-            return Some(event);
+        loop {
+            if let Some(event) = self.registry.events.pop_front() {
+                return Some(event);
+            }
+            match self.port.take() {
+                Some((_, Message::Tell(event))) => {
+                    if let Some(event) = self.listener_event(event) {
+                        return Some(event);
+                    }
+                }
+                Some((_, Message::Hear(heard))) => self.heard(*heard),
+                Some(_) => unreachable!("cores only tell the messenger"),
+                None => {
+                    if !self.do_jobs() && self.registry.events.is_empty() {
+                        break;
+                    }
+                }
+            }
         }
         self.port.made_room(&mut self.counters);
         self.threads.exited().map(|(core, exit)| Event::Exited { core, exit })
@@ -165,13 +222,21 @@ impl Messenger {
 
     /// Declares that the messenger's thread is going to sleep; false if there is something to take
     /// after all.
-    pub fn fall_asleep(&self) -> bool {
-        self.port.fall_asleep()
+    pub fn fall_asleep(&mut self) -> bool {
+        if !self.port.fall_asleep() {
+            return false;
+        }
+        let may_sleep = self.declare_sleep();
+        if !may_sleep {
+            self.port.woke_up();
+        }
+        may_sleep
     }
 
     /// The messenger's thread is awake.
     pub fn woke_up(&self) {
         self.port.woke_up();
+        self.cancel_sleep();
     }
 
     /// Waits until all loops have ended, which they do after [`drain`](Self::drain).

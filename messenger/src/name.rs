@@ -32,6 +32,9 @@ pub enum Service {
     Relay(Arc<[SocketAddr]>),
     /// See [`ServiceName::RelayOriginalDst`].
     RelayOriginalDst,
+    /// Gives its connections to the applications that listen at its address. Has no name: who
+    /// attaches asks for it.
+    Applications,
 }
 
 /// Why a service cannot be.

@@ -3,11 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 use vmsgr_reactor::{ByteQueue, Core, End, Handler, Received, Token};
 
+use crate::application::registry::Heard;
+use crate::application::{ApplicationId, Endpoints, Lane, Reserved};
 use crate::census::Census;
 use crate::complaints::Complaints;
 use crate::connection::{Connection, Role};
@@ -18,6 +21,7 @@ use crate::message::Message;
 use crate::name::Service;
 use crate::options::Options;
 use crate::placement::Placer;
+use crate::waiting::Waiting;
 
 /// What a timer of a worker is for.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +36,10 @@ pub(crate) enum Timer {
     DrainMore,
     /// Lingering connections may have come to their end.
     Linger,
+    /// A connection that its application has closed has had its time to reach its peer.
+    Lingered(Token),
+    /// An application that died, and its epoch, has had its time to come back.
+    Application(ApplicationId, u64),
 }
 
 /// What a job began on this core.
@@ -45,6 +53,8 @@ pub(crate) enum Begun {
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) service: Service,
+    /// The applications that share its connections.
+    pub(crate) endpoints: Endpoints,
 }
 
 #[derive(Debug)]
@@ -72,6 +82,10 @@ pub(crate) struct Worker {
     pub(crate) stopped: bool,
     /// Connections linger, and are looked at by a timer.
     pub(crate) lingers: bool,
+    /// The ways to the applications.
+    pub(crate) lanes: Vec<Rc<Lane>>,
+    /// The slot for the connection that is being accepted.
+    pub(crate) reserved: Option<Reserved>,
 }
 
 pub(crate) type WorkerCore = Core<Worker>;
@@ -99,6 +113,8 @@ impl Worker {
             undrained: Vec::new(),
             stopped: false,
             lingers: false,
+            lanes: Vec::new(),
+            reserved: None,
         }
     }
 
@@ -107,13 +123,18 @@ impl Worker {
         ConnectionId { core: self.index as u16, serial: self.serial }
     }
 
-    pub(crate) fn pending(&self) -> ByteQueue {
-        ByteQueue::new(self.options.connection.marks)
+    pub(crate) fn pending(&self) -> Waiting {
+        Waiting::Queue(ByteQueue::new(self.options.connection.marks))
     }
 
     /// Tells the messenger something.
     pub(crate) fn tell(&mut self, core: &mut WorkerCore, event: Event) {
         self.post(core, self.control, Message::Tell(event));
+    }
+
+    /// Tells the messenger something about an application.
+    pub(crate) fn say(&mut self, core: &mut WorkerCore, heard: Heard) {
+        self.post(core, self.control, Message::Hear(Box::new(heard)));
     }
 
     /// Sends a message that must not be lost, however far behind its receiver is.
@@ -128,14 +149,14 @@ impl Worker {
 
 impl Handler for Worker {
     type Socket = TcpStream;
-    type Pending = ByteQueue;
+    type Pending = Waiting;
     type Stream = Connection;
     type Listener = Listener;
     type Timer = Timer;
     type Message = Message;
 
-    fn admit(&mut self, _core: &mut WorkerCore, listener: Token) -> bool {
-        self.reserve_place(listener)
+    fn admit(&mut self, core: &mut WorkerCore, listener: Token) -> bool {
+        self.reserve_place(core, listener)
     }
 
     fn accepted(
@@ -166,6 +187,7 @@ impl Handler for Worker {
             Role::Client { upstream: Some(upstream) } => Some(upstream),
             Role::Client { upstream: None } => return,
             Role::Upstream { client } => Some(client),
+            Role::Application(_) => return self.readable_for_application(core, stream, idle),
         };
         let received = match to {
             Some(to) => core.transfer(stream, to),
@@ -207,6 +229,10 @@ impl Handler for Worker {
             Timer::Drain => self.cut_off(core),
             Timer::DrainMore => self.drain_more(core),
             Timer::Linger => self.check_lingering(core),
+            Timer::Lingered(token) => self.cut_lingering(core, token),
+            Timer::Application(application, epoch) => {
+                self.say(core, Heard::LingerOver { application, epoch });
+            }
         }
     }
 
@@ -222,8 +248,47 @@ impl Handler for Worker {
                 self.tell(core, Event::Report { core: self.index, counters });
             }
             Message::Drain(time) => self.drain(core, time),
-            Message::Tell(_) => unreachable!("only the messenger is told"),
+            Message::Attach(attached) => self.attach(core, attached.0, attached.1),
+            Message::Depart(application) => self.depart(core, application),
+            Message::Linger(linger) => {
+                let (application, epoch, time) = *linger;
+                core.arm(time, Timer::Application(application, epoch));
+            }
+            Message::Retire(application) => self.retire(core, application),
+            Message::Evict(application) => self.evict(core, application),
+            Message::Join { listener, application, job } => {
+                self.join(core, listener, application, job);
+            }
+            Message::Quit { listener, application, job } => {
+                self.quit(core, listener, application, job);
+            }
+            Message::ConnectFor(wanted) => self.connect_for(core, wanted.0, wanted.1),
+            Message::Tell(_) | Message::Hear(_) => unreachable!("only the messenger is told"),
         }
+    }
+
+    fn rung(&mut self, _core: &mut WorkerCore, tag: usize) {
+        self.application_rang(tag);
+    }
+
+    fn gather(&mut self, core: &mut WorkerCore) -> usize {
+        self.take_numbers(core)
+    }
+
+    fn has_work(&self) -> bool {
+        self.has_numbers()
+    }
+
+    fn publish(&mut self, core: &mut WorkerCore) {
+        self.tell_applications(core);
+    }
+
+    fn fall_asleep(&mut self) -> bool {
+        self.declare_sleep()
+    }
+
+    fn woke_up(&mut self) {
+        self.cancel_sleep();
     }
 
     fn relieved(&mut self, core: &mut WorkerCore, _peer: usize) {

@@ -38,6 +38,11 @@ impl<H: Handler> Core<H> {
         }
     }
 
+    /// See [`listener_state`](Self::listener_state).
+    pub fn listener_state_mut(&mut self, listener: Token) -> Option<&mut H::Listener> {
+        self.listener_mut(listener).map(|found| &mut found.state)
+    }
+
     /// The socket of a listener, for its address.
     pub fn listener_socket(&self, listener: Token) -> Option<&TcpListener> {
         match self.entries.get(listener.key()) {

@@ -93,9 +93,4 @@ impl RoomSign {
         let wanted = self.wanted.load(Ordering::Relaxed);
         wanted != 0 && room >= wanted.min(size) && self.wanted.swap(0, Ordering::Relaxed) != 0
     }
-
-    /// Somebody waits.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) != 0
-    }
 }

@@ -1,0 +1,28 @@
+//! The daemon's side of applications that attach over shared memory.
+//!
+//! An [`Application`] is known to all threads: its segment, its slots (`pool.rs`), its doorbell. The
+//! messenger's thread takes its jobs (`registry.rs`, `requests.rs`). Each core has a [`Lane`] to it,
+//! over which slot numbers go up and down; of each connection the core keeps a [`Conduit`], which
+//! fills the receive ring, and the [`SendRing`], which is where the connection's pending data lives.
+//! `service.rs` is what a worker does for them in a turn, `places.rs` which application an accepted
+//! connection goes to, `life.rs` how they come, die, and are taken over.
+
+pub(crate) mod conduit;
+mod fault;
+mod lane;
+mod life;
+mod places;
+mod pool;
+pub(crate) mod registry;
+mod requests;
+mod send_ring;
+mod service;
+mod shared;
+
+pub(crate) use conduit::Conduit;
+pub use fault::Fault;
+pub(crate) use lane::Lane;
+pub(crate) use places::{Endpoints, Reserved};
+pub use registry::{ApplicationId, Attachment, Grant};
+pub(crate) use send_ring::SendRing;
+pub(crate) use shared::Application;

@@ -1,0 +1,271 @@
+//! The jobs of applications: taken from their rings, checked, and given to the cores.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use super::fault::Fault;
+use super::places::Reserved;
+use super::registry::{ApplicationId, Listened};
+use crate::bind::Bound;
+use crate::ids::JobId;
+use crate::job::Event;
+use crate::message::Message;
+use crate::messenger::Messenger;
+use crate::name::Service;
+use crate::shm::job::{Asked, Notice, Request, Told};
+use crate::shm::sync::full_fence;
+
+/// Jobs of one application that are done before others have their turn.
+const JOBS: usize = 64;
+
+/// Listeners that one application may have.
+const LISTENERS: usize = 128;
+
+impl Messenger {
+    /// Does what applications ask for; whether anything was asked.
+    pub(crate) fn do_jobs(&mut self) -> bool {
+        let registry = &mut self.registry.served;
+        let asking =
+            registry.iter_mut().filter_map(|(id, served)| served.has_jobs().then_some(*id));
+        let asking: Vec<_> = asking.collect();
+        for &id in &asking {
+            self.do_jobs_of(id, JOBS);
+        }
+        !asking.is_empty()
+    }
+
+    /// Does what one application has asked for, at most so many things.
+    pub(crate) fn do_jobs_of(&mut self, id: ApplicationId, most: usize) {
+        for _ in 0..most {
+            let Some(served) = self.registry.served.get_mut(&id) else { return };
+            if !served.may_answer() {
+                return;
+            }
+            let words = match served.jobs.take(served.shared.segment.jobs()) {
+                Ok(Some(words)) => words,
+                Ok(None) => return,
+                Err(lies) => return self.evict(id, &Fault::from(lies).to_string()),
+            };
+            let Some(request) = Request::from_words(words) else {
+                return self.evict(id, &Fault::Job(words[0]).to_string());
+            };
+            served.heeded();
+            self.do_job(id, request);
+        }
+    }
+
+    fn do_job(&mut self, id: ApplicationId, request: Request) {
+        let Request { job, kind } = request;
+        let done = match kind {
+            Asked::Listen { address, backlog } => self.listen_for(id, job, address, backlog),
+            Asked::Connect { address } => self.connect_for(id, job, address),
+            Asked::Unlisten => self.unlisten_for(id, job),
+            Asked::Leave => {
+                self.retire(id);
+                Ok(())
+            }
+        };
+        if let Err(errno) = done {
+            self.answer(id, job, Told::Failed { errno: errno as i32 });
+        }
+    }
+
+    fn listen_for(
+        &mut self,
+        id: ApplicationId,
+        job: u64,
+        address: SocketAddr,
+        backlog: u32,
+    ) -> Result<(), Errno> {
+        let Some(served) = self.registry.served.get(&id) else { return Ok(()) };
+        if !served.permissions.may_listen(address) {
+            return Err(Errno::EACCES);
+        }
+        if served.listens.contains_key(&job) {
+            return Err(Errno::EEXIST);
+        }
+        if served.listens.len() >= LISTENERS {
+            return Err(Errno::EMFILE);
+        }
+        let uid = served.uid;
+        let listener = self.registry.listened.iter().find(|(_, it)| it.address == address);
+        let listener = match listener {
+            // Endpoints of one user share an address; each of them once.
+            Some((&listener, it)) if it.uid == uid => {
+                if it.members.iter().any(|(member, _)| *member == id) {
+                    return Err(Errno::EADDRINUSE);
+                }
+                listener
+            }
+            Some(_) => return Err(Errno::EADDRINUSE),
+            None => self.bind_for(uid, address, backlog)?,
+        };
+        let is_confirmed = match self.registry.listened.get_mut(&listener) {
+            Some(it) => {
+                it.members.push((id, job));
+                it.unconfirmed == 0
+            }
+            None => return Err(Errno::EINVAL),
+        };
+        if let Some(served) = self.registry.served.get_mut(&id) {
+            served.listens.insert(job, listener);
+            served.unanswered += usize::from(!is_confirmed);
+        }
+        self.post_all(|| Message::Join { listener, application: id, job });
+        if is_confirmed {
+            let address = self.registry.listened[&listener].address;
+            self.answer(id, job, Told::Listening { address });
+        }
+        Ok(())
+    }
+
+    /// Binds an address that no application listens at yet.
+    fn bind_for(&mut self, uid: u32, address: SocketAddr, backlog: u32) -> Result<JobId, Errno> {
+        let mut options = self.options.socket.clone();
+        if backlog > 0 {
+            options.backlog = backlog.min(65_535) as i32;
+        }
+        let bound = Bound::bind(address, self.cores(), &options)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32)))?;
+        let address = bound.address();
+        let listener = self.listen(bound, Service::Applications).map_err(|_| Errno::EINVAL)?;
+        let (members, unconfirmed) = (Vec::new(), self.cores());
+        self.registry.listened.insert(listener, Listened { address, uid, members, unconfirmed });
+        Ok(listener)
+    }
+
+    fn connect_for(
+        &mut self,
+        id: ApplicationId,
+        job: u64,
+        address: SocketAddr,
+    ) -> Result<(), Errno> {
+        let Some(served) = self.registry.served.get(&id) else { return Ok(()) };
+        if !served.permissions.may_connect(address) {
+            return Err(Errno::EACCES);
+        }
+        let application = Arc::clone(&served.shared);
+        let core = self.place_anywhere();
+        let slot = application.slots.reserve(core).ok_or(Errno::EMFILE)?;
+        self.enter(core);
+        let reserved = Reserved { application, slot, job };
+        self.post(core, Message::ConnectFor(Box::new((reserved, address))));
+        Ok(())
+    }
+
+    fn unlisten_for(&mut self, id: ApplicationId, job: u64) -> Result<(), Errno> {
+        let listens = self.registry.served.get_mut(&id).map(|served| &mut served.listens);
+        let listener = listens.and_then(|listens| listens.remove(&job)).ok_or(Errno::ENOENT)?;
+        let unconfirmed =
+            self.registry.listened.get(&listener).is_some_and(|it| it.unconfirmed > 0);
+        if let Some(served) = self.registry.served.get_mut(&id) {
+            served.unanswered -= usize::from(unconfirmed);
+        }
+        self.leave_listener(listener, id, job);
+        self.answer(id, job, Told::Unlistened);
+        Ok(())
+    }
+
+    /// An application no longer listens somewhere; the last one closes the listener.
+    pub(crate) fn leave_listener(&mut self, listener: JobId, id: ApplicationId, job: u64) {
+        let Some(it) = self.registry.listened.get_mut(&listener) else { return };
+        it.members.retain(|member| *member != (id, job));
+        if it.members.is_empty() {
+            self.registry.listened.remove(&listener);
+            self.post_all(|| Message::Close(listener));
+        } else {
+            self.post_all(|| Message::Quit { listener, application: id, job });
+        }
+    }
+
+    /// Takes an event of a listener of applications; gives back what is not of one.
+    pub(crate) fn listener_event(&mut self, event: Event) -> Option<Event> {
+        match event {
+            Event::Listening { job, .. } if self.registry.listened.contains_key(&job) => {
+                self.listener_confirmed(job);
+                None
+            }
+            Event::Failed { job, error } if self.registry.listened.contains_key(&job) => {
+                let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
+                self.listener_failed(job, errno);
+                None
+            }
+            // Of listeners that were closed, or had failed, the owner does not know.
+            Event::Listening { job, .. } | Event::Failed { job, .. }
+                if self.ours.contains_key(&job) =>
+            {
+                None
+            }
+            Event::Closed(job) => match self.ours.get_mut(&job) {
+                Some(left) => {
+                    *left -= 1;
+                    if *left == 0 {
+                        self.ours.remove(&job);
+                    }
+                    None
+                }
+                None => Some(Event::Closed(job)),
+            },
+            event => Some(event),
+        }
+    }
+
+    fn listener_confirmed(&mut self, listener: JobId) {
+        let Some(it) = self.registry.listened.get_mut(&listener) else { return };
+        it.unconfirmed -= 1;
+        if it.unconfirmed > 0 {
+            return;
+        }
+        let (members, address) = (it.members.clone(), it.address);
+        for (id, job) in members {
+            if let Some(served) = self.registry.served.get_mut(&id) {
+                served.unanswered -= 1;
+            }
+            self.answer(id, job, Told::Listening { address });
+        }
+    }
+
+    fn listener_failed(&mut self, listener: JobId, errno: i32) {
+        let Some(it) = self.registry.listened.remove(&listener) else { return };
+        for (id, job) in it.members {
+            if let Some(served) = self.registry.served.get_mut(&id) {
+                served.listens.remove(&job);
+                served.unanswered -= usize::from(it.unconfirmed > 0);
+            }
+            self.answer(id, job, Told::Failed { errno });
+        }
+        self.post_all(|| Message::Close(listener));
+    }
+
+    /// Tells an application that has come back where it listens.
+    pub(crate) fn tell_of_listeners(&mut self, id: ApplicationId) {
+        let Some(served) = self.registry.served.get(&id) else { return };
+        for (job, listener) in served.listens.clone() {
+            let Some(it) = self.registry.listened.get(&listener) else { continue };
+            if it.unconfirmed == 0 {
+                let address = it.address;
+                self.answer(id, job, Told::Listening { address });
+            }
+        }
+    }
+
+    fn answer(&mut self, id: ApplicationId, job: u64, told: Told) {
+        let Some(served) = self.registry.served.get_mut(&id) else { return };
+        if !served.is_attached() {
+            // It hears of its listeners when it comes back.
+            return;
+        }
+        let ring = served.shared.segment.events();
+        match served.events.push(ring, Notice { job, told }.to_words()) {
+            Ok(true) => {
+                full_fence();
+                served.shared.rouse();
+            }
+            // No job is taken before there is room for its answer.
+            Ok(false) => self.evict(id, &Fault::RingFull.to_string()),
+            Err(lies) => self.evict(id, &Fault::from(lies).to_string()),
+        }
+    }
+}

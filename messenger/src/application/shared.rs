@@ -1,0 +1,29 @@
+//! An application as all threads of the daemon know it.
+
+use vmsgr_reactor::Doorbell;
+
+use super::pool::SlotPool;
+use super::registry::ApplicationId;
+use crate::shm::segment::Segment;
+
+/// One application: what is shared about it.
+#[derive(Debug)]
+pub(crate) struct Application {
+    pub(crate) id: ApplicationId,
+    pub(crate) segment: Segment,
+    pub(crate) slots: SlotPool,
+    /// Wakes it. The descriptor stays with the daemon; see docs/SHM.md.
+    pub(crate) doorbell: Doorbell,
+}
+
+impl Application {
+    /// Wakes the application if it sleeps, after something was published to it and a full fence;
+    /// whether it slept.
+    pub(crate) fn rouse(&self) -> bool {
+        let sleeps = self.segment.control().application.0.rouse();
+        if sleeps {
+            self.doorbell.ring();
+        }
+        sleeps
+    }
+}
