@@ -292,8 +292,10 @@ impl Handler for Worker {
     }
 
     fn relieved(&mut self, core: &mut WorkerCore, _peer: usize) {
-        for (to, message) in std::mem::take(&mut self.unsent) {
-            self.post(core, to, message);
+        while let Some((to, message)) = self.unsent.pop_front() {
+            if let Err(message) = core.post(to, message) {
+                return self.unsent.push_front((to, message));
+            }
         }
     }
 }

@@ -45,7 +45,9 @@ pub(crate) struct Lane {
     retiring: Cell<bool>,
     /// Something was pushed up since the last [`publish`](Self::publish).
     news: Cell<bool>,
-    /// What the application has done wrong: the first thing.
+    /// The application has done something wrong.
+    failed: Cell<bool>,
+    /// What that was, until it is told.
     fault: Cell<Option<Fault>>,
     /// Its doorbell rang, and no number has come since.
     rung: Cell<bool>,
@@ -66,6 +68,7 @@ impl Lane {
             attached: Cell::new(false),
             retiring: Cell::new(false),
             news: Cell::new(false),
+            failed: Cell::new(false),
             fault: Cell::new(None),
             rung: Cell::new(false),
             vain: Cell::new(0),
@@ -196,7 +199,7 @@ impl Lane {
     /// The application has done something wrong: nothing that it says is heeded any more.
     pub(crate) fn fail(&self, fault: Fault) {
         self.attached.set(false);
-        if self.fault.get().is_none() {
+        if !self.failed.replace(true) {
             self.fault.set(Some(fault));
         }
     }

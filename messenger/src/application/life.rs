@@ -81,6 +81,7 @@ impl Worker {
         for (slot, held) in lane.all_held() {
             match held {
                 Held::Live { token, .. } => {
+                    self.look(core, token);
                     if let Some(state) = core.state_mut(token)
                         && let Role::Application(conduit) = &mut state.role
                     {

@@ -8,6 +8,8 @@
 //! connection goes to, `life.rs` how they come, die, and are taken over.
 
 pub(crate) mod conduit;
+#[cfg(test)]
+pub(crate) mod double;
 mod fault;
 mod lane;
 mod life;
@@ -18,6 +20,8 @@ mod requests;
 mod send_ring;
 mod service;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use conduit::Conduit;
 pub use fault::Fault;
