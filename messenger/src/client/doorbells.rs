@@ -15,11 +15,11 @@ const SOCKET: u64 = u64::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Woken {
     /// Time is over, or a signal came.
-    ByNobody,
+    Nobody,
     /// Somebody has rung.
-    ByRing,
+    Ring,
     /// The daemon has hung up.
-    ByHangUp,
+    HangUp,
 }
 
 /// All descriptors of an attachment but that of the segment.
@@ -69,9 +69,9 @@ impl Doorbells {
         };
         let mut events = [EpollEvent::empty(); 4];
         match self.own.wait(&mut events, timeout) {
-            Ok(0) | Err(Errno::EINTR) => Ok(Woken::ByNobody),
-            Ok(n) if events[..n].iter().any(|event| event.data() == SOCKET) => Ok(Woken::ByHangUp),
-            Ok(_) => Ok(Woken::ByRing),
+            Ok(0) | Err(Errno::EINTR) => Ok(Woken::Nobody),
+            Ok(n) if events[..n].iter().any(|event| event.data() == SOCKET) => Ok(Woken::HangUp),
+            Ok(_) => Ok(Woken::Ring),
             Err(error) => Err(error.into()),
         }
     }

@@ -412,7 +412,7 @@ impl Endpoint {
         self.lanes.count(|counters| counters.sleeps += 1);
         let since = self.spin.begin_sleep();
         let woken = self.lanes.doorbells().sleep(timeout);
-        if matches!(woken, Ok(Woken::ByRing)) {
+        if matches!(woken, Ok(Woken::Ring)) {
             self.spin.rung(since);
         }
         self.awake(woken)
@@ -448,11 +448,11 @@ impl Endpoint {
     fn awake(&mut self, woken: io::Result<Woken>) -> io::Result<bool> {
         self.lanes.cancel_sleep();
         let woken = woken?;
-        if woken == Woken::ByHangUp && self.detached.is_none() {
+        if woken == Woken::HangUp && self.detached.is_none() {
             self.lanes.doorbells().forget_socket();
             self.detached = Some(DetachReason::HungUp);
         }
-        Ok(woken != Woken::ByNobody)
+        Ok(woken != Woken::Nobody)
     }
 
     fn has_some(&self) -> bool {
