@@ -1,5 +1,6 @@
 //! An application's end of what it shares with its daemon.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -40,6 +41,8 @@ pub struct Endpoint {
     lanes: Lanes,
     /// One for each slot.
     views: Vec<View>,
+    /// Where an earlier application listens for us: told before the rest.
+    early: VecDeque<Event>,
     /// Slots that a takeover has not looked at yet.
     unscanned: Range<u32>,
     /// The slot whose events are told now.
@@ -69,10 +72,11 @@ impl Endpoint {
     pub(super) fn begin(options: AttachOptions, welcome: Welcome, lanes: Lanes) -> Self {
         let slots = lanes.segment().geometry().slots;
         let spin = Spin::new(options.spin);
-        Self {
+        let mut this = Self {
             options,
             welcome,
             lanes,
+            early: VecDeque::new(),
             views: (0..slots).map(|_| View::UNUSED).collect(),
             // What is new is all zeros, and stays untouched memory for as long as nobody uses it.
             unscanned: 0..if welcome.resumed { slots } else { 0 },
@@ -83,7 +87,13 @@ impl Endpoint {
             spin,
             detached: None,
             told_detached: false,
+        };
+        // The daemon tells of what was taken over before it answers, so that `listen` knows of it.
+        while let Some(words) = this.lanes.take_notice() {
+            let event = this.notice(words);
+            this.early.extend(event);
         }
+        this
     }
 
     /// Attaches again, with the same options, when the daemon has gone: to another one, or to the
@@ -144,6 +154,9 @@ impl Endpoint {
     /// [`Event::Failed`]. Port 0 is any that is free. Endpoints may listen on the same address, and
     /// share what is accepted there.
     ///
+    /// After a takeover, an address at which the application before has listened is one that this
+    /// one listens at already: its job is returned, and `Listening` is told of it.
+    ///
     /// # Errors
     /// Detached, or too many jobs wait.
     pub fn listen(&mut self, address: SocketAddr) -> Result<JobId, Error> {
@@ -156,6 +169,12 @@ impl Endpoint {
     /// # Errors
     /// Detached, or too many jobs wait.
     pub fn listen_with(&mut self, address: SocketAddr, backlog: u32) -> Result<JobId, Error> {
+        self.may_submit()?;
+        if self.welcome.resumed
+            && let Some(job) = self.listens.at(address)
+        {
+            return Ok(job);
+        }
         let job = self.submit(Asked::Listen { address, backlog })?;
         self.listens.began(Listen { job, address, backlog });
         Ok(job)
@@ -207,7 +226,7 @@ impl Endpoint {
     /// [flushed](Self::flush).
     pub fn next_event(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.tell() {
+            if let Some(event) = self.early.pop_front().or_else(|| self.tell()) {
                 return Some(event);
             }
             if let Some(slot) = self.unscanned.next() {
@@ -462,7 +481,8 @@ impl Endpoint {
     /// There is an event to tell that is in no ring.
     fn has_untold(&self) -> bool {
         let detached = self.detached.is_some() || self.lanes.contradiction().is_some();
-        !self.unscanned.is_empty()
+        !self.early.is_empty()
+            || !self.unscanned.is_empty()
             || self.views.get(self.telling as usize).is_some_and(|view| view.due != Due::NONE)
             || detached && !self.told_detached
     }

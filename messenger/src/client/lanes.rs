@@ -115,8 +115,7 @@ impl Lanes {
                         None => Taken::Nothing,
                     })
                 } else {
-                    let entry = self.events.take(self.segment.events());
-                    entry.map(|entry| entry.map_or(Taken::Nothing, Taken::Notice))
+                    Ok(self.take_notice().map_or(Taken::Nothing, Taken::Notice))
                 };
                 match taken {
                     Ok(Taken::Nothing) => {}
@@ -134,6 +133,14 @@ impl Lanes {
             self.left = TURN;
         }
         Taken::Nothing
+    }
+
+    /// Takes the next entry of the event ring.
+    pub(super) fn take_notice(&mut self) -> Option<[u64; WORDS]> {
+        self.events.take(self.segment.events()).unwrap_or_else(|_| {
+            self.contradicts("the daemon's cursor of events is out of its range");
+            None
+        })
     }
 
     /// There is something to take.

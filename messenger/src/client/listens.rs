@@ -34,6 +34,11 @@ impl Listens {
         self.0.retain(|listen| listen.job != job);
     }
 
+    /// The job that listens there.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<JobId> {
+        self.0.iter().find(|listen| listen.address == address).map(|listen| listen.job)
+    }
+
     pub(super) fn all(&self) -> &[Listen] {
         &self.0
     }

@@ -589,6 +589,24 @@ fn a_takeover_finds_everything_as_it_was() {
 }
 
 #[test]
+fn listeners_that_were_taken_over_need_not_be_asked_for() {
+    let (mut daemon, mut endpoint) = attached(1, 4);
+    let job = endpoint.listen(at("127.0.0.1:7000")).unwrap();
+    endpoint.detach();
+    assert!(daemon.job().is_some());
+    let attachment = daemon.welcome();
+    daemon.tell(job.0, Told::Listening { address: at("127.0.0.1:7000") });
+    let (welcome, lanes) = attach::connect(attachment, Path::new("double")).unwrap();
+    let mut endpoint = Endpoint::begin(AttachOptions::new("test"), welcome, lanes);
+    assert_eq!(endpoint.listen(at("127.0.0.1:7000")), Ok(job));
+    let other = endpoint.listen(at("127.0.0.1:7001")).unwrap();
+    assert_eq!(daemon.job().map(|(job, _)| job), Some(other.0));
+    assert_eq!(daemon.job(), None);
+    assert!(!endpoint.fall_asleep());
+    assert_eq!(told(&mut endpoint), [format!("{job} listening 127.0.0.1:7000")]);
+}
+
+#[test]
 fn a_connection_that_ended_while_nobody_was_there_is_told_to_its_end() {
     let (mut daemon, endpoint, _) = open();
     endpoint.detach();
