@@ -58,6 +58,7 @@ mod arrival;
 mod attempt;
 mod bind;
 mod census;
+pub mod client;
 mod complaints;
 mod connection;
 mod connector;

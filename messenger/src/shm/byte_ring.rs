@@ -65,6 +65,11 @@ impl<'a> Piece<'a> {
         self.start.as_ptr()
     }
 
+    /// The first `len` bytes of it, or all of it if it is shorter.
+    pub(crate) fn first(&self, len: usize) -> Self {
+        Self { len: self.len.min(len), ..*self }
+    }
+
     /// Copies the piece to the beginning of `into`, which is as long at least.
     pub(crate) fn copy_to(&self, into: &mut [u8]) {
         assert!(self.len <= into.len());

@@ -93,4 +93,9 @@ impl RoomSign {
         let wanted = self.wanted.load(Ordering::Relaxed);
         wanted != 0 && room >= wanted.min(size) && self.wanted.swap(0, Ordering::Relaxed) != 0
     }
+
+    /// Somebody waits, as far as is known without a fence.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) != 0
+    }
 }

@@ -1,0 +1,45 @@
+//! The listeners that an endpoint has asked for, to be asked for again from another daemon.
+
+use std::net::SocketAddr;
+
+use super::JobId;
+
+/// A listener that was asked for and has not ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listen {
+    pub(super) job: JobId,
+    pub(super) address: SocketAddr,
+    pub(super) backlog: u32,
+}
+
+/// All of them, the oldest first. There are few.
+#[derive(Debug, Default)]
+pub(super) struct Listens(Vec<Listen>);
+
+impl Listens {
+    pub(super) fn began(&mut self, listen: Listen) {
+        self.0.push(listen);
+    }
+
+    /// It listens there, which is where it has to listen again: who asked for any port has told
+    /// others by now which one it got. One that was not asked for here was taken over.
+    pub(super) fn listens(&mut self, job: JobId, address: SocketAddr) {
+        match self.0.iter_mut().find(|listen| listen.job == job) {
+            Some(listen) => listen.address = address,
+            None => self.began(Listen { job, address, backlog: 0 }),
+        }
+    }
+
+    pub(super) fn ended(&mut self, job: JobId) {
+        self.0.retain(|listen| listen.job != job);
+    }
+
+    /// The job that listens there.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<JobId> {
+        self.0.iter().find(|listen| listen.address == address).map(|listen| listen.job)
+    }
+
+    pub(super) fn all(&self) -> &[Listen] {
+        &self.0
+    }
+}
