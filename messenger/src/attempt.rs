@@ -250,7 +250,7 @@ impl Worker {
                 // No address of the family that the daemon may use.
                 _ => Errno::EADDRNOTAVAIL as i32,
             });
-            self.over(core, conduit, errno as u16);
+            self.over(core, *conduit, errno as u16);
         }
         if let Some(job) = wanted.job {
             self.end_job(core, job, Some(error));

@@ -97,7 +97,7 @@ impl Worker {
         let mut state = close(core, token)?;
         forget_timers(core, &state);
         if let Role::Application(conduit) = std::mem::replace(&mut state.role, Role::Discard) {
-            self.over(core, conduit, ending.errno() as u16);
+            self.over(core, *conduit, ending.errno() as u16);
         }
         if let Some(other) = other.and_then(|other| close(core, other)) {
             forget_timers(core, &other);
@@ -172,7 +172,7 @@ impl Worker {
             }
         };
         if let Role::Application(conduit) = state.role {
-            self.over(core, conduit, errno as u16);
+            self.over(core, *conduit, errno as u16);
         }
         if let Some(job) = state.job {
             self.end_job(core, job, error);

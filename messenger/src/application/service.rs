@@ -226,7 +226,7 @@ impl Worker {
     }
 
     /// A connection of an application is over, whatever ended it.
-    pub(crate) fn over(&mut self, core: &mut WorkerCore, mut conduit: Box<Conduit>, errno: u16) {
+    pub(crate) fn over(&mut self, core: &mut WorkerCore, mut conduit: Conduit, errno: u16) {
         let (lane, slot) = (Rc::clone(&conduit.lane), conduit.slot);
         conduit.close(errno);
         lane.hold(slot, Held::Over { generation: conduit.generation() });

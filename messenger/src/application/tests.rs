@@ -389,7 +389,7 @@ fn a_segment_written_all_over_while_traffic_flows_harms_nobody_else() {
         }
         for _ in 0..400 {
             scribble(&liar, &mut seed, round % 3);
-            if scramble(&mut seed) % 16 == 0 {
+            if scramble(&mut seed).is_multiple_of(16) {
                 liar.ring(1 + (scramble(&mut seed) % 2) as usize);
             }
         }
@@ -439,7 +439,7 @@ fn scribble(liar: &Double, seed: &mut u64, kind: u32) {
         &down[(scramble(seed) % 4) as usize][0],
     ];
     words[(scramble(seed) % 20) as usize].store(value, Ordering::Release);
-    if kind == 2 && scramble(seed) % 4 == 0 {
+    if kind == 2 && scramble(seed).is_multiple_of(4) {
         slot.flags.down.reset();
         slot.flags.up.reset();
         slot.flags.receive_room.clear();
