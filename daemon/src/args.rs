@@ -49,6 +49,11 @@ pub struct Args {
     #[arg(help = format!("How long connections may drain after SIGTERM: {DRAIN_TIMEOUT}"))]
     drain_timeout: Option<String>,
 
+    /// Where applications attach: the path of a Unix socket, or 'none' for no applications
+    /// [default: $XDG_RUNTIME_DIR/vmsgr/vmsgrd.sock or /run/vmsgr/vmsgrd.sock].
+    #[arg(long, value_name = "PATH|none")]
+    socket: Option<String>,
+
     /// Least important message to log: off, error, warn, info, debug or trace [default: info].
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -120,6 +125,10 @@ impl Args {
 
     pub fn drain_timeout(&self) -> Option<Given> {
         given("--drain-timeout", &self.drain_timeout)
+    }
+
+    pub fn socket(&self) -> Option<Given> {
+        given("--socket", &self.socket)
     }
 
     pub fn log_level(&self) -> Option<Given> {
@@ -195,7 +204,14 @@ pub mod tests {
     #[test]
     fn help_and_version_are_printed() {
         let Ok(Asked::Print(help)) = read(&["--help"]) else { panic!() };
-        for part in ["--core-mask", "ADDR=SERVICE", "Examples:", "nc 127.0.0.1 7400", "SIGUSR1"] {
+        for part in [
+            "--core-mask",
+            "ADDR=SERVICE",
+            "Examples:",
+            "nc 127.0.0.1 7400",
+            "PATH|none",
+            "SIGUSR1",
+        ] {
             assert!(help.contains(part), "{help}");
         }
         let Ok(Asked::Print(version)) = read(&["--version"]) else { panic!() };

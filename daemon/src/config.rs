@@ -43,6 +43,8 @@ pub struct Keys {
     pub relay: RelayKeys,
     #[serde(default)]
     pub connection: ConnectionKeys,
+    #[serde(default)]
+    pub applications: ApplicationKeys,
 }
 
 /// One `[[listen]]`.
@@ -83,6 +85,35 @@ pub struct ConnectionKeys {
     pub low_water_bytes: Leaf,
 }
 
+/// `[applications]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplicationKeys {
+    pub socket: Leaf,
+    pub max_endpoints: Leaf,
+    pub max_segment_bytes: Leaf,
+    pub max_linger_secs: Leaf,
+    #[serde(default)]
+    pub allow: Vec<AllowKeys>,
+}
+
+/// One `[[applications.allow]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowKeys {
+    pub user: Leaf,
+    pub listen: Option<Vec<Spanned<Value>>>,
+    pub connect: Option<Vec<Spanned<Value>>>,
+}
+
+/// What one `[[applications.allow]]` says, as far as it says it.
+#[derive(Debug)]
+pub struct AllowGiven {
+    pub user: Option<Given>,
+    pub listen: Option<Vec<Given>>,
+    pub connect: Option<Vec<Given>>,
+}
+
 impl File {
     /// Reads and parses the file at `path`.
     pub fn read(path: &Path) -> Result<Self, Refusal> {
@@ -119,6 +150,22 @@ impl File {
                 self.locate("listen.service", &keys.service),
                 backlog.map(|value| self.locate("listen.backlog", value)),
             )
+        })
+    }
+
+    /// Who may attach, and what for.
+    pub fn allow(&self) -> impl Iterator<Item = AllowGiven> {
+        self.keys.applications.allow.iter().map(|keys| {
+            let all = |key, values: &Option<Vec<Spanned<Value>>>| {
+                let values = values.as_ref()?;
+                Some(values.iter().map(|value| self.locate(key, value)).collect())
+            };
+            let user = keys.user.as_ref();
+            AllowGiven {
+                user: user.map(|value| self.locate("applications.allow.user", value)),
+                listen: all("applications.allow.listen", &keys.listen),
+                connect: all("applications.allow.connect", &keys.connect),
+            }
         })
     }
 
@@ -195,6 +242,10 @@ mod tests {
         assert!(text.starts_with("v.toml:2:1: unknown field `high`"), "{text}");
         let text = refused("[[listen]]\naddress = \"a\"\nservice = \"b\"\nport = 1\n");
         assert!(text.starts_with("v.toml:4:1: unknown field `port`"), "{text}");
+        let text = refused("[applications]\nsize = 1\n");
+        assert!(text.starts_with("v.toml:2:1: unknown field `size`"), "{text}");
+        let text = refused("[[applications.allow]]\nusers = \"*\"\n");
+        assert!(text.starts_with("v.toml:2:1: unknown field `users`"), "{text}");
         let text = refused("[sockets]\n");
         assert!(text.starts_with("v.toml:1:2: unknown field `sockets`"), "{text}");
     }
@@ -214,6 +265,7 @@ mod tests {
             ("x\n", "v.toml:1:2: "),
             ("spin_us = 99999999999999999999\n", "v.toml:1:11: "),
             ("socket = 3\n", "v.toml:1:10: invalid type: integer `3`"),
+            ("[[applications.allow]]\nlisten = \"*:*\"\n", "v.toml:2:10: invalid type: string"),
             ("listen = \"127.0.0.1:1=echo\"\n", "v.toml:1:10: invalid type: string"),
         ] {
             let refusal = refused(text);

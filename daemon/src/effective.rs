@@ -1,6 +1,6 @@
 //! The settings in effect, as a configuration file that brings them about.
 
-use crate::settings::Settings;
+use crate::settings::{AllowSettings, AllowedUser, AttachSocket, Settings};
 use serde::Serialize;
 use std::time::Duration;
 use vmsgr_messenger::Family;
@@ -18,6 +18,7 @@ struct Effective {
     socket: Socket,
     relay: Relay,
     connection: Connection,
+    applications: Applications,
 }
 
 #[derive(Serialize)]
@@ -58,9 +59,48 @@ struct Connection {
     low_water_bytes: usize,
 }
 
+#[derive(Serialize)]
+struct Applications {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<String>,
+    max_endpoints: usize,
+    max_segment_bytes: u64,
+    max_linger_secs: u64,
+    allow: Vec<Allow>,
+}
+
+#[derive(Serialize)]
+struct Allow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<User>,
+    listen: Vec<String>,
+    connect: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum User {
+    Any(&'static str),
+    Uid(u32),
+}
+
+impl From<&AllowSettings> for Allow {
+    fn from(settings: &AllowSettings) -> Self {
+        Self {
+            user: match settings.user {
+                AllowedUser::Own => None,
+                AllowedUser::Any => Some(User::Any("*")),
+                AllowedUser::Uid(uid) => Some(User::Uid(uid)),
+            },
+            listen: settings.listen.iter().map(ToString::to_string).collect(),
+            connect: settings.connect.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
 /// The settings as TOML; a file with this text has the same effect.
 pub fn to_toml(settings: &Settings) -> String {
-    let Settings { socket, relay, connection, .. } = settings;
+    let Settings { socket, relay, connection, applications, .. } = settings;
     let secs = |duration: Option<Duration>| duration.map_or(0, |duration| duration.as_secs());
     let listen = settings.listen.iter().map(|listen| Listen {
         address: listen.address.to_string(),
@@ -99,6 +139,17 @@ pub fn to_toml(settings: &Settings) -> String {
             high_water_bytes: connection.high_water_bytes,
             low_water_bytes: connection.low_water_bytes,
         },
+        applications: Applications {
+            socket: match &applications.socket {
+                AttachSocket::Default => None,
+                AttachSocket::At(path) => Some(path.display().to_string()),
+                AttachSocket::None => Some("none".to_owned()),
+            },
+            max_endpoints: applications.max_endpoints,
+            max_segment_bytes: applications.max_segment_bytes,
+            max_linger_secs: applications.max_linger.as_secs(),
+            allow: applications.allow.iter().map(Allow::from).collect(),
+        },
     };
     toml::to_string(&effective).expect("strings and numbers are always TOML")
 }
@@ -116,6 +167,9 @@ mod tests {
         let file = "core_mask = \"all\"\nspin_us = 50\n\
                     [socket]\nkeepalive_secs = 0\nsend_buffer_bytes = 8192\n\
                     [relay]\nmark = 7\nsource = \"::1\"\nfamily = \"ipv6\"\n[connection]\nidle_timeout_secs = 9\n\
+                    [applications]\nsocket = \"none\"\nmax_linger_secs = 0\n\
+                    [[applications.allow]]\nuser = \"root\"\nlisten = [\"10.0.0.0/8:1-2\"]\n\
+                    [[applications.allow]]\nuser = \"*\"\nconnect = []\n\
                     [[listen]]\naddress = \"localhost:0\"\nservice = \"relay:[::1]:6379\"\n\
                     [[listen]]\naddress = \"[::1]:0\"\nservice = \"echo\"\nbacklog = 3\n";
         let printed = to_toml(&merge(&[], Some(file)).unwrap());
@@ -130,6 +184,20 @@ mod tests {
         assert_eq!(example, to_toml(&merge(&[], None).unwrap()));
     }
 
+    /// Every key with its tables, sorted.
+    fn keys(table: &toml::Table) -> Vec<String> {
+        let inner = |(key, value): (&String, &toml::Value)| {
+            let first = value.as_array().map_or(value, |array| &array[0]).as_table();
+            match first {
+                Some(table) => keys(table).iter().map(|name| format!("{key}.{name}")).collect(),
+                None => vec![key.clone()],
+            }
+        };
+        let mut keys: Vec<String> = table.iter().flat_map(inner).collect();
+        keys.sort();
+        keys
+    }
+
     /// A key that has no default is in the example as `#key = value`, without a space; prose has
     /// one.
     #[test]
@@ -141,20 +209,11 @@ mod tests {
         let whole: toml::Table = lines.collect::<Vec<_>>().join("\n").parse().unwrap();
         let mut settings = merge(&[], None).unwrap();
         settings.relay.source = Some("::1".parse().unwrap());
+        settings.applications.socket = AttachSocket::At("/run/s".into());
+        settings.applications.allow[0].user = AllowedUser::Any;
         let printed: toml::Table = to_toml(&settings).parse().unwrap();
-        let keys = |table: &toml::Table| {
-            let mut keys: Vec<String> = Vec::new();
-            for (key, value) in table {
-                let inner = value.as_array().map_or(value, |array| &array[0]).as_table();
-                match inner {
-                    Some(inner) => keys.extend(inner.keys().map(|name| format!("{key}.{name}"))),
-                    None => keys.push(key.clone()),
-                }
-            }
-            keys.sort();
-            keys
-        };
         assert_eq!(keys(&whole), keys(&printed));
+        assert!(keys(&printed).contains(&"applications.allow.user".to_owned()));
 
         let prose = EXAMPLE.replace("\n#", " ");
         let prose = prose.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -10,10 +10,11 @@
 //! ```
 //!
 //! `given` is a value as somebody wrote it and where; `ranges` are the numbers that can be set;
-//! `listeners` and `address` are about where to listen; `refusal` is why the daemon does not start.
+//! `listeners` and `address` are about where to listen, `allow` about who may attach; `refusal` is why the daemon does not start.
 //! `log_writer` is the thread that log lines go through, `report` are the counters.
 
 mod address;
+mod allow;
 mod args;
 mod config;
 mod cycle;

@@ -1,15 +1,18 @@
 //! The command line over the configuration file over the defaults, checked.
 
+use crate::allow;
 use crate::args::Args;
 use crate::config::{File, Keys, Leaf};
 use crate::given::Given;
 use crate::listeners;
 use crate::ranges::{
     BACKLOG, CONNECT_TIMEOUT, DRAIN_TIMEOUT, HIGH_WATER, IDLE_TIMEOUT, KEEPALIVE, LOW_WATER, MARK,
-    MAX_CONNECTIONS, RECEIVE_BUFFER, Range, SEND_BUFFER,
+    MAX_CONNECTIONS, MAX_ENDPOINTS, MAX_LINGER, MAX_SEGMENT, RECEIVE_BUFFER, Range, SEND_BUFFER,
 };
 use crate::refusal::Refusal;
-use crate::settings::{ConnectionSettings, RelaySettings, Settings, SocketSettings};
+use crate::settings::{
+    ApplicationSettings, ConnectionSettings, RelaySettings, Settings, SocketSettings,
+};
 use log::LevelFilter;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,8 +23,8 @@ impl Settings {
     /// Merges the command line and the file, and checks the outcome; the first thing that is wrong
     /// is the error.
     ///
-    /// A value of the file that the command line overrides is not looked at. Looks up host names,
-    /// which may block for seconds.
+    /// A value of the file that the command line overrides is not looked at. Looks up the names of
+    /// hosts and users, which may block for seconds.
     pub fn merge(args: &Args, file: Option<&File>) -> Result<Self, Refusal> {
         let keys = FileKeys(file);
         let core_mask = args.core_mask().or_else(|| keys.get("core_mask", |k| &k.core_mask));
@@ -51,6 +54,7 @@ impl Settings {
             socket,
             relay: keys.relay()?,
             connection: keys.connection()?,
+            applications: keys.applications(args)?,
         };
         settings.check_source_family()?;
         Ok(settings)
@@ -141,6 +145,20 @@ impl FileKeys<'_> {
             idle_timeout: idle.map(Duration::from_secs),
             high_water_bytes,
             low_water_bytes,
+        })
+    }
+
+    fn applications(&self, args: &Args) -> Result<ApplicationSettings, Refusal> {
+        let socket =
+            args.socket().or_else(|| self.get("applications.socket", |k| &k.applications.socket));
+        let endpoints = self.number(&MAX_ENDPOINTS, |k| &k.applications.max_endpoints)?;
+        let linger = self.number(&MAX_LINGER, |k| &k.applications.max_linger_secs)?;
+        Ok(ApplicationSettings {
+            socket: allow::socket(socket.as_ref())?,
+            max_endpoints: endpoints as usize,
+            max_segment_bytes: self.number(&MAX_SEGMENT, |k| &k.applications.max_segment_bytes)?,
+            max_linger: Duration::from_secs(linger),
+            allow: allow::merge(self.0)?,
         })
     }
 }

@@ -10,7 +10,7 @@ pub struct Range {
     pub key: &'static str,
     /// The smallest allowed, but for a zero that has a meaning of its own.
     pub min: u64,
-    /// The largest allowed; fits in 32 bits.
+    /// The largest allowed; in 32 bits, but for a number of bytes.
     pub max: u64,
     /// What zero means where it is allowed below `min`.
     pub zero: Option<&'static str>,
@@ -148,6 +148,36 @@ pub const LOW_WATER: Range = Range {
     default: 64 << 10,
 };
 
+/// Applications' endpoints that are attached at the same time.
+pub const MAX_ENDPOINTS: Range = Range {
+    key: "applications.max_endpoints",
+    min: 1,
+    max: 16_384,
+    zero: None,
+    unit: "endpoints",
+    default: 256,
+};
+
+/// The largest segment that an endpoint may ask for.
+pub const MAX_SEGMENT: Range = Range {
+    key: "applications.max_segment_bytes",
+    min: 1 << 20,
+    max: 1 << 42,
+    zero: None,
+    unit: "bytes",
+    default: 1 << 30,
+};
+
+/// How long the connections of an application that is gone are kept at most.
+pub const MAX_LINGER: Range = Range {
+    key: "applications.max_linger_secs",
+    min: 0,
+    max: 3600,
+    zero: None,
+    unit: "seconds",
+    default: 3600,
+};
+
 #[cfg(test)]
 pub const ALL: &[Range] = &[
     MAX_CONNECTIONS,
@@ -162,6 +192,9 @@ pub const ALL: &[Range] = &[
     IDLE_TIMEOUT,
     HIGH_WATER,
     LOW_WATER,
+    MAX_ENDPOINTS,
+    MAX_SEGMENT,
+    MAX_LINGER,
 ];
 
 #[cfg(test)]
@@ -176,7 +209,8 @@ mod tests {
             assert!(accept(range.min) && accept(range.max), "{range:?}");
             assert!(!accept(range.max + 1) && range.accept(-1).is_none(), "{range:?}");
             assert_eq!(accept(0), range.min == 0 || range.zero.is_some(), "{range:?}");
-            assert!(range.max <= u64::from(u32::MAX), "{range:?}");
+            let large = range.key == MAX_SEGMENT.key;
+            assert!(large || range.max <= u64::from(u32::MAX), "{range:?}");
         }
         assert_eq!(SEND_BUFFER.accept(4095), None);
     }

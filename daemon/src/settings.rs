@@ -2,7 +2,9 @@
 
 use log::LevelFilter;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
+use vmsgr_messenger::shm::Rule;
 use vmsgr_messenger::{Family, Placement, Service, ServiceName};
 use vmsgr_reactor::{CoreMask, SpinPolicy};
 
@@ -32,6 +34,8 @@ pub struct Settings {
     pub relay: RelaySettings,
     /// What concerns every connection.
     pub connection: ConnectionSettings,
+    /// What concerns applications.
+    pub applications: ApplicationSettings,
 }
 
 /// One listener.
@@ -82,4 +86,53 @@ pub struct ConnectionSettings {
     pub high_water_bytes: usize,
     /// Pending bytes at which the producer goes on.
     pub low_water_bytes: usize,
+}
+
+/// What concerns applications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationSettings {
+    /// Where they attach.
+    pub socket: AttachSocket,
+    /// Endpoints that are attached at the same time. At least 1.
+    pub max_endpoints: usize,
+    /// The largest segment that an endpoint may ask for. At least 1 MiB.
+    pub max_segment_bytes: u64,
+    /// How long the connections of an application that is gone are kept at most, whatever it asked
+    /// for. At most an hour.
+    pub max_linger: Duration,
+    /// Who may attach, and what for. At least one.
+    pub allow: Vec<AllowSettings>,
+}
+
+/// Where applications attach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttachSocket {
+    /// Nobody has said where: at the default path, if that can be used.
+    Default,
+    /// There, and nowhere else.
+    At(PathBuf),
+    /// Nowhere.
+    None,
+}
+
+/// One entry of the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowSettings {
+    /// Whose applications.
+    pub user: AllowedUser,
+    /// Where they may listen.
+    pub listen: Vec<Rule>,
+    /// Where they may connect to.
+    pub connect: Vec<Rule>,
+}
+
+/// Whose applications an entry of the policy is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowedUser {
+    /// Those of the user that the daemon runs as.
+    Own,
+    /// Everybody's.
+    Any,
+    /// Those of the user with this number.
+    Uid(u32),
 }

@@ -102,6 +102,7 @@ fn a_bad_command_line_is_one_line_and_exit_code_2() {
         (&["--spin-us", "soon"], "--spin-us: ", "'auto'"),
         (&["--max-connections", "0"], "--max-connections: ", "1 to 10000000 connections"),
         (&["--drain-timeout", "3601"], "--drain-timeout: ", "0 to 3600 seconds"),
+        (&["--socket", ""], "--socket: '' is not a path", "'none' for no applications"),
         (&["--log-level", "loud"], "--log-level: there is no log level 'loud'", "off, error"),
         (&["-l", "127.0.0.1=echo"], "--listen: '127.0.0.1' is not an address", "HOST:PORT"),
         (&["-l", "127.0.0.1:1"], "--listen: '127.0.0.1:1' is not ADDR=SERVICE", "=echo"),
@@ -159,6 +160,17 @@ fn a_bad_configuration_is_one_line_with_its_place_and_exit_code_2() {
         ("[relay]\nmark = -1", "2:8: relay.mark: ", "0 (none)"),
         ("[relay]\nsource = \"x\"", "2:10: relay.source: 'x' is not an IP address", ""),
         ("[connection]\nlow_water_bytes = 262144", "2:19: connection.low_water", "raise"),
+        ("[applications]\nmax_endpoints = 0", "2:17: applications.max_endpoints: ", "16384"),
+        (
+            "[[applications.allow]]\nuser = \"no-such-user\"",
+            "2:8: applications.allow.user: there is no user 'no-such-user'",
+            "a name, a number",
+        ),
+        (
+            "[[applications.allow]]\nlisten = [\"*:*\", \"10.0.0.0/33:*\"]",
+            "2:18: applications.allow.listen: '10.0.0.0/33:*' is not ADDRESS:PORT",
+            "10.0.0.0/8",
+        ),
         ("max_connections = ", "1:19: ", ""),
         ("[[listen]]\naddress = \"127.0.0.1:0\"", "1:1: missing field `service`", ""),
         (
