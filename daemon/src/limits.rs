@@ -1,7 +1,7 @@
 //! Open descriptors: as many as the system allows, and whether they suffice.
 
 use crate::ranges::MAX_CONNECTIONS;
-use crate::settings::Settings;
+use crate::settings::{AttachSocket, Settings};
 use log::{info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use vmsgr_messenger::Service;
@@ -11,6 +11,9 @@ const SPARE: u64 = 64;
 
 /// Each loop has an epoll instance and a doorbell.
 const PER_CORE: u64 = 2;
+
+/// An application's endpoint has a socket, a segment and a doorbell.
+const PER_ENDPOINT: u64 = 3;
 
 /// The limit of open descriptors (RLIMIT_NOFILE), raised as far as it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +70,12 @@ fn needed(settings: &Settings) -> u64 {
     let per_connection = if relays { 2 } else { 1 };
     let cores = settings.core_mask.cores().len() as u64;
     let per_core = PER_CORE + settings.listen.len() as u64;
-    settings.max_connections as u64 * per_connection + cores * per_core + SPARE
+    let endpoints = match settings.applications.socket {
+        AttachSocket::None => 0,
+        _ => settings.applications.max_endpoints as u64,
+    };
+    let connections = settings.max_connections as u64 * per_connection;
+    connections + endpoints * PER_ENDPOINT + cores * per_core + SPARE
 }
 
 #[cfg(test)]
@@ -87,10 +95,16 @@ mod tests {
     fn a_relay_needs_two_descriptors_for_a_connection() {
         let needed = |service| {
             let listen = format!("127.0.0.1:0={service}");
-            needed(&merge(&["-l", &listen, "--max-connections", "1000"], None).unwrap())
+            let words = ["-l", &listen, "--max-connections", "1000", "--socket", "none"];
+            needed(&merge(&words, None).unwrap())
         };
         assert_eq!(needed("relay:original-dst"), needed("echo") + 1000);
         assert_eq!(needed("relay:127.0.0.1:1"), needed("echo") + 1000);
         assert!((1000..1100).contains(&needed("discard")));
+    }
+    #[test]
+    fn applications_need_theirs() {
+        let needed = |words| needed(&merge(words, None).unwrap());
+        assert_eq!(needed(&[]), needed(&["--socket", "none"]) + 3 * 256);
     }
 }

@@ -15,7 +15,9 @@
 
 mod address;
 mod allow;
+mod applications;
 mod args;
+mod attached;
 mod config;
 mod cycle;
 mod effective;
@@ -74,9 +76,10 @@ fn start() -> Result<ExitCode, Refusal> {
     let limit = DescriptorLimit::raise();
     let signals = Signals::take_over().map_err(|error| Refusal::new("signals", error))?;
     let bound = run::bind(&settings)?;
+    let applications = applications::bind(&settings.applications)?;
     // The first thread. With whatever ends here, the log is written to its end.
     let log = logging::start(settings.log_level).map_err(|error| Refusal::new("log", error))?;
-    Ok(run::run(settings, bound, limit, signals, log.lines()))
+    Ok(run::run(settings, (bound, applications), limit, signals, log.lines()))
 }
 
 /// A reader that has gone, such as `head`, has seen all that it wanted.

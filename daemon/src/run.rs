@@ -1,6 +1,8 @@
-//! The running daemon: the main thread, which starts the messenger and then sleeps until a signal
-//! or a core has something to say.
+//! The running daemon: the main thread, which starts the messenger and then sleeps until a signal,
+//! a core or an application has something to say.
 
+use crate::applications::{self, Applications, FIRST_TOKEN};
+use crate::attached::{Attached, Attaching};
 use crate::cycle;
 use crate::limits::DescriptorLimit;
 use crate::log_writer::Lines;
@@ -16,7 +18,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vmsgr_messenger::{
     Bound, ConnectOptions, ConnectionOptions, Event, Job, Messenger, Options, SocketOptions,
 };
@@ -31,7 +33,7 @@ type Listeners = Vec<(Bound, ListenSettings)>;
 /// Runs until a signal says to stop, or a loop ends that should not.
 pub fn run(
     settings: Settings,
-    bound: Listeners,
+    (bound, applications): (Listeners, applications::Bound),
     limit: DescriptorLimit,
     signals: Signals,
     log: Lines,
@@ -42,7 +44,7 @@ pub fn run(
         info!("nobody named a listener: echo on 127.0.0.1:7400; try it: nc 127.0.0.1 7400");
     }
     let served = Messenger::start(&settings.core_mask, options(&settings))
-        .and_then(|messenger| Daemon::new(&settings, signals, messenger, bound, log))
+        .and_then(|messenger| Daemon::new(&settings, signals, messenger, bound, applications, log))
         .and_then(Daemon::serve);
     served.unwrap_or_else(|error| {
         error!("the daemon cannot go on: {error}");
@@ -109,6 +111,8 @@ struct Daemon {
     poll: Poll,
     signals: Signals,
     messenger: Messenger,
+    applications: Applications,
+    attached: Attached,
     drain_timeout: Duration,
     /// What is listened on, for the lines that say so; taken when they have been written.
     announcement: Option<String>,
@@ -129,12 +133,16 @@ impl Daemon {
         signals: Signals,
         mut messenger: Messenger,
         bound: Listeners,
+        applications: applications::Bound,
         log: Lines,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut signal_source = SourceFd(&signals.as_raw_fd());
         poll.registry().register(&mut signal_source, SIGNALS, Interest::READABLE)?;
         messenger.doorbell().register(poll.registry(), DOORBELL)?;
+        let registry = poll.registry().try_clone()?;
+        let applications = Applications::new(applications, &settings.applications, registry)?;
+        let attached = Attached::new(poll.registry().try_clone()?);
         let mut announcement = String::new();
         let unconfirmed = bound.len() * messenger.cores();
         for (bound, listen) in bound {
@@ -152,13 +160,15 @@ impl Daemon {
             log,
             running: messenger.cores(),
             messenger,
+            applications,
+            attached,
             stopping: false,
             cut_off: 0,
         })
     }
 
     fn serve(mut self) -> io::Result<ExitCode> {
-        let mut events = Events::with_capacity(2);
+        let mut events = Events::with_capacity(64);
         loop {
             while let Some(signal) = self.signals.next()? {
                 if let Some(code) = self.signal(signal) {
@@ -170,11 +180,22 @@ impl Daemon {
                     return Ok(code);
                 }
             }
+            let (messenger, attached) = (&mut self.messenger, &mut self.attached);
+            self.applications.turn(Instant::now(), &mut Attaching { messenger, attached });
             self.messenger.publish();
             if self.messenger.fall_asleep() {
-                match self.poll.poll(&mut events, None) {
+                // None, but while an application has yet to say what it wants.
+                let time_out = self.applications.wait(Instant::now());
+                match self.poll.poll(&mut events, time_out) {
                     Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                     _ => self.messenger.woke_up(),
+                }
+                for token in events.iter().map(mio::event::Event::token) {
+                    match self.attached.rung(token) {
+                        Some(id) => self.messenger.application_rang(id),
+                        None if token.0 >= FIRST_TOKEN => self.applications.mark(token),
+                        None => {}
+                    }
                 }
             }
         }
@@ -199,6 +220,7 @@ impl Daemon {
                 let seconds = self.drain_timeout.as_secs();
                 info!("stopping; connections have {seconds} s to drain, another signal ends that");
                 notify::stopping();
+                self.applications.stop();
                 self.messenger.drain(self.drain_timeout);
                 None
             }
@@ -231,10 +253,15 @@ impl Daemon {
                 None
             }
             Event::Exited { core, exit } => self.exited(core, exit),
-            Event::Connected { .. }
-            | Event::Closed(_)
-            | Event::Granted { .. }
-            | Event::Detached { .. } => None,
+            Event::Granted { application, grant } => {
+                self.attached.granted(application, *grant, &mut self.applications);
+                None
+            }
+            Event::Detached { application, reason } => {
+                self.attached.detached(application, &reason, &mut self.applications);
+                None
+            }
+            Event::Connected { .. } | Event::Closed(_) => None,
         }
     }
 
@@ -296,11 +323,14 @@ mod tests {
 
     #[test]
     fn a_loop_that_ends_by_itself_ends_the_daemon_with_a_failure() {
-        let settings = merge(&["-l", "127.0.0.1:0=echo"], None).unwrap();
+        let words = ["-l", "127.0.0.1:0=echo", "--socket", "none"];
+        let settings = merge(&words, None).unwrap();
+        let applications = applications::bind(&settings.applications).unwrap();
         let messenger = Messenger::start(&settings.core_mask, options(&settings)).unwrap();
         let signals = Signals::take_over().unwrap();
         let log = LogWriter::start(io::sink(), |_| ()).unwrap().lines();
-        let mut daemon = Daemon::new(&settings, signals, messenger, Vec::new(), log).unwrap();
+        let mut daemon =
+            Daemon::new(&settings, signals, messenger, Vec::new(), applications, log).unwrap();
         let failure = text(Some(ExitCode::FAILURE));
         let failed = io::Error::other("no more memory");
         for exit in [Exit::Panicked("a bug".into()), Exit::Failed(failed), Exit::Stopped] {

@@ -8,9 +8,9 @@ const BURST: u32 = 20;
 /// After this time one more may come.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A token bucket for log lines; counts what it keeps back.
+/// A token bucket for log lines, of bursts of 20 and 10 a second; counts what it keeps back.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints {
+pub struct Complaints {
     /// Lines said since the bucket was full, in `0..=BURST`.
     said: u32,
     /// When the bucket was last filled up by whole intervals.
@@ -20,7 +20,7 @@ pub(crate) struct Complaints {
 
 impl Complaints {
     /// Whether one more line may be written; if so, how many were kept back before it.
-    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
+    pub fn admit(&mut self, now: Instant) -> Option<u64> {
         let filled = *self.filled.get_or_insert(now);
         let intervals = now.saturating_duration_since(filled).as_millis() / INTERVAL.as_millis();
         let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);

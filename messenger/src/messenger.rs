@@ -223,7 +223,7 @@ impl Messenger {
     /// Declares that the messenger's thread is going to sleep; false if there is something to take
     /// after all.
     pub fn fall_asleep(&mut self) -> bool {
-        if !self.port.fall_asleep() {
+        if !self.registry.events.is_empty() || !self.port.fall_asleep() {
             return false;
         }
         let may_sleep = self.declare_sleep();

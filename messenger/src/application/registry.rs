@@ -353,8 +353,9 @@ impl Messenger {
 
     /// An application has done something wrong.
     pub(crate) fn evict(&mut self, id: ApplicationId, reason: &str) {
-        let Some(served) = self.forget(id) else { return };
-        log::warn!("{} is detached: {reason}", served.label());
+        if self.forget(id).is_none() {
+            return;
+        }
         self.post_all(|| Message::Evict(id));
         let reason = reason.to_owned();
         self.registry.events.push_back(Event::Detached { application: id, reason });
