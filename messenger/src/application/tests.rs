@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -228,7 +229,7 @@ fn who_leaves_has_what_it_committed_sent() {
     application.die(&mut scene);
     let mut all = Vec::new();
     scene.until("the client has all", |_| {
-        client.set_read_timeout(Some(std::time::Duration::from_millis(1))).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         match client.read_to_end(&mut all) {
             Ok(_) => Some(()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
@@ -245,14 +246,14 @@ fn who_leaves_has_what_it_committed_sent() {
 #[test]
 fn who_does_not_come_back_in_time_is_closed() {
     let mut scene = Scene::new();
-    let linger = std::time::Duration::from_millis(50);
+    let linger = Duration::from_millis(50);
     let mut application = scene.attach_as(Attachment { linger, ..attachment("a") });
     let address = application.listen(&mut scene);
     let mut client = peer(address);
     application.open(&mut scene);
     application.die(&mut scene);
     scene.until("the client is closed", |_| {
-        client.set_read_timeout(Some(std::time::Duration::from_millis(1))).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         matches!(client.read(&mut [0]), Ok(0)).then_some(())
     });
     assert!(!scene.attach("a").grant.resumed);
@@ -331,12 +332,13 @@ const LIES: [Lie; 14] = [
         // Numbers of connections that never were.
         let generation = it.status(slot).generation;
         let mut n = 0;
-        // All of them are taken; with the last it is too much.
-        while n < 10_000 {
+        let mut taken = Instant::now();
+        // When it is too much nobody takes them any more.
+        while n < 10_000 && taken.elapsed() < Duration::from_secs(1) {
             let ring = it.segment.down(0);
             let entry = u64::from(generation + 1 + n) << 32 | u64::from(slot);
             match it.down.push(ring, [entry]) {
-                Ok(true) => n += 1,
+                Ok(true) => (n, taken) = (n + 1, Instant::now()),
                 _ => std::thread::yield_now(),
             }
             it.wake();
