@@ -21,6 +21,7 @@ mod store;
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -31,7 +32,17 @@ use store::Store;
 
 const USAGE: &str = "usage: kv ADDRESS:PORT [--socket PATH] [--maxmemory BYTES] [--slots N]";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kv: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut address = None;
     let mut options = AttachOptions::new("kv").receive_ring(RING).send_ring(RING);
     let mut maxmemory = 256 << 20;
