@@ -11,6 +11,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +19,17 @@ use vmsgr_messenger::client::{AttachOptions, ConnectionId, Endpoint, Event};
 
 const USAGE: &str = "usage: echo ADDRESS:PORT [--socket PATH] [--threads N] [--spin-us N]";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut address = None;
     let (mut socket, mut threads, mut spin) = (None, 1, Duration::ZERO);
     let mut arguments = std::env::args().skip(1);

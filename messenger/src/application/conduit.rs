@@ -12,6 +12,7 @@ use super::lane::{Held, Lane};
 use super::send_ring::SendRing;
 use crate::ids::ConnectionId;
 use crate::shm::address;
+use crate::shm::intent;
 use crate::shm::status::{Ending, State, Status};
 use crate::shm::sync::{AtomicU64, Ordering};
 use crate::shm::transfer;
@@ -235,14 +236,7 @@ impl Conduit {
     /// Completes a reply that the application was making when it died: it has happened wholly or
     /// not at all. Only while nobody is attached.
     pub(crate) fn complete_intent(&self) {
-        let shared = &self.lane.slot(self.slot).of_application;
-        if shared.intent.load(Ordering::Acquire) != 0 {
-            let consumed = shared.intent_consumed.load(Ordering::Relaxed);
-            let committed = shared.intent_committed.load(Ordering::Relaxed);
-            shared.committed.store(committed, Ordering::Relaxed);
-            shared.consumed.store(consumed, Ordering::Relaxed);
-            shared.intent.store(0, Ordering::Release);
-        }
+        intent::complete(&self.lane.slot(self.slot).of_application);
     }
 }
 

@@ -11,6 +11,7 @@ use super::view::{Due, View};
 use crate::ConnectionId as DaemonsName;
 use crate::shm::address;
 use crate::shm::byte_ring::Piece;
+use crate::shm::intent;
 use crate::shm::status::{Ending, State};
 use crate::shm::sync::{AtomicU64, Ordering};
 
@@ -186,14 +187,8 @@ impl Connection<'_> {
         let View { receiving, sending, .. } = &mut *self.view;
         receiving.consumed = receiving.consumed.wrapping_add(consume as u64);
         sending.committed = sending.committed.wrapping_add(commit as u64);
-        let slot = &self.place.slot.of_application;
-        // Each store is Release, so that they happen in this order.
-        slot.intent_consumed.store(receiving.consumed, Ordering::Release);
-        slot.intent_committed.store(sending.committed, Ordering::Release);
-        slot.intent.store(1, Ordering::Release);
-        slot.committed.store(sending.committed, Ordering::Release);
-        slot.consumed.store(receiving.consumed, Ordering::Release);
-        slot.intent.store(0, Ordering::Release);
+        let of_application = &self.place.slot.of_application;
+        intent::reply(of_application, receiving.consumed, sending.committed);
         receiving.made_room |= consume > 0;
         sending.news |= commit > 0;
     }

@@ -1,6 +1,7 @@
 //! What the application's side remembers of a slot.
 
 use super::ConnectionId;
+use crate::shm::intent;
 use crate::shm::layout::Slot;
 use crate::shm::status::{Ending, State, Status};
 use crate::shm::sync::Ordering;
@@ -103,7 +104,8 @@ impl View {
     /// Begins with the connection that is in the slot now, whoever has used it before.
     pub(super) fn adopt(&mut self, slot: &Slot, status: Status, resumed: bool) {
         let of_application = &slot.of_application;
-        complete_intent(slot);
+        // The daemon has done that when the one before us died; to do it twice does no harm.
+        intent::complete(of_application);
         let ending = of_application.ending.load(Ordering::Relaxed);
         let ending = Ending::from_word(ending).unwrap_or(Ending::Reset);
         let committed = of_application.committed.load(Ordering::Relaxed);
@@ -177,18 +179,5 @@ impl View {
     /// There are bytes to read, as of the last look.
     pub(super) fn has_unread(&self) -> bool {
         self.receiving.received > self.receiving.consumed
-    }
-}
-
-/// A reply that was begun is finished: it happens wholly, or, without an intent, not at all. The
-/// daemon does the same when an application dies; to do it twice does no harm.
-fn complete_intent(slot: &Slot) {
-    let of_application = &slot.of_application;
-    if of_application.intent.load(Ordering::Acquire) != 0 {
-        let committed = of_application.intent_committed.load(Ordering::Relaxed);
-        let consumed = of_application.intent_consumed.load(Ordering::Relaxed);
-        of_application.committed.store(committed, Ordering::Release);
-        of_application.consumed.store(consumed, Ordering::Release);
-        of_application.intent.store(0, Ordering::Release);
     }
 }

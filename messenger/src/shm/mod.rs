@@ -9,7 +9,7 @@
 //! has the structures, `geometry.rs` where they lie, `segment.rs` the memory itself. `ring.rs` are
 //! the rings of numbers, jobs and events, `byte_ring.rs` those of a connection's bytes, `signs.rs`
 //! the flags by which a sleeper is found; `job.rs` says what the entries mean, `status.rs` what a
-//! slot does. All of it is atomics, read once and then checked: the daemon trusts nothing that an
+//! slot does, `intent.rs` how two positions change in one step. All of it is atomics, read once and then checked: the daemon trusts nothing that an
 //! application can write (I8). An application trusts its daemon.
 
 pub(crate) mod address;
@@ -18,6 +18,7 @@ mod bytes;
 mod exchange;
 pub(crate) mod geometry;
 mod hello;
+pub(crate) mod intent;
 pub(crate) mod job;
 pub(crate) mod layout;
 #[cfg(all(test, loom))]

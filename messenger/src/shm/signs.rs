@@ -7,7 +7,7 @@
 use super::sync::{AtomicU32, Ordering, full_fence};
 
 /// A declaration that a side is going to sleep.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct SleepSign {
     /// 1: asleep. Set by the sleeper; cleared by it, or by the one who will ring.
@@ -38,7 +38,7 @@ impl SleepSign {
 ///
 /// It holds the generation of the connection, so that a number pushed for a connection that has
 /// gone cannot be taken for one of its successor in the same slot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct QueuedSign {
     /// The generation of the connection whose number is in the ring; 0: none.
@@ -66,7 +66,7 @@ impl QueuedSign {
 }
 
 /// A wish for room in a ring, in bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct RoomSign {
     /// Bytes of room that are waited for; 0: none. Set by the one who waits, cleared by either.
