@@ -37,7 +37,11 @@ impl Worker {
 
     /// Gives a lingering connection a bounded time, when nothing else bounds it.
     pub(crate) fn bound_linger(&mut self, core: &mut WorkerCore, stream: Token) {
-        core.arm(LONGEST, Timer::Lingered(stream));
+        let timer = core.arm(LONGEST, Timer::Lingered(stream));
+        // In the place of the idle time-out: it goes with the connection, too.
+        if let Some(idle) = core.state_mut(stream).and_then(|state| state.idle.replace(timer)) {
+            core.cancel(idle);
+        }
     }
 
     /// A connection has lingered for as long as it may.
@@ -56,7 +60,8 @@ impl Worker {
             })
         };
         let other = core.state(stream).and_then(|state| state.role.other());
-        if !has_all(stream) || !other.is_none_or(has_all) {
+        let sent = |side| core.pending_bytes(side) == 0 && has_all(side);
+        if !sent(stream) || !other.is_none_or(sent) {
             return false;
         }
         if let Some(state) = self.end(core, stream, Ending::Close) {

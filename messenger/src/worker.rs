@@ -179,7 +179,7 @@ impl Handler for Worker {
 
     fn readable(&mut self, core: &mut WorkerCore, stream: Token) {
         let Some(state) = core.state(stream) else { return };
-        let idle = state.idle;
+        let idle = state.idle.filter(|_| !state.lingering);
         let to = match state.role {
             _ if state.lingering => None,
             Role::Echo => Some(stream),
@@ -252,7 +252,10 @@ impl Handler for Worker {
             Message::Depart(application) => self.depart(core, application),
             Message::Linger(linger) => {
                 let (application, epoch, time) = *linger;
-                core.arm(time, Timer::Application(application, epoch));
+                let timer = core.arm(time, Timer::Application(application, epoch));
+                if let Some(lane) = self.lane_of(application) {
+                    lane.linger.set(Some(timer));
+                }
             }
             Message::Retire(application) => self.retire(core, application),
             Message::Evict(application) => self.evict(core, application),

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use vmsgr_reactor::Token;
+use vmsgr_reactor::{TimerId, Token};
 
 use super::fault::Fault;
 use super::shared::Application;
@@ -54,6 +54,8 @@ pub(crate) struct Lane {
     vain: Cell<u32>,
     /// The doorbell that it rings for this core.
     pub(crate) doorbell: Cell<Option<Token>>,
+    /// Ends the time in which somebody may come again, on the core that measures it.
+    pub(crate) linger: Cell<Option<TimerId>>,
 }
 
 impl Lane {
@@ -73,6 +75,7 @@ impl Lane {
             rung: Cell::new(false),
             vain: Cell::new(0),
             doorbell: Cell::new(None),
+            linger: Cell::new(None),
         }
     }
 

@@ -33,6 +33,9 @@ impl Worker {
             Ok(token) => lane.doorbell.set(Some(token)),
             Err(error) => return self.say(core, Heard::Unwatched { application: id, error }),
         }
+        if let Some(timer) = lane.linger.take() {
+            core.cancel(timer);
+        }
         lane.attach();
         self.say(core, Heard::Attached { application: id });
         // Its listeners may have waited for it.

@@ -200,6 +200,10 @@ impl Messenger {
         if let Some((&id, served)) = namesake {
             match served.phase {
                 Phase::Departing if served.successor.is_none() => served.successor = Some(wanted),
+                // The one that is being attached has died since.
+                Phase::Attaching if served.stillborn && served.successor.is_none() => {
+                    served.successor = Some(wanted);
+                }
                 Phase::Departed => self.take_over(id, wanted),
                 _ => {
                     let reason =
@@ -209,10 +213,13 @@ impl Messenger {
             }
             return Ok(id);
         }
-        self.attach_new(wanted)
+        self.registry.last += 1;
+        let id = ApplicationId(self.registry.last);
+        self.attach_new(id, wanted).map(|()| id)
     }
 
-    fn attach_new(&mut self, wanted: Attachment) -> Result<ApplicationId, (Errno, String)> {
+    /// Makes a segment for an application that takes nothing over.
+    fn attach_new(&mut self, id: ApplicationId, wanted: Attachment) -> Result<(), (Errno, String)> {
         let failed = |error: io::Error| {
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or(Errno::ENOMEM as i32));
             (errno, format!("no segment can be made: {error}"))
@@ -223,8 +230,6 @@ impl Messenger {
             .ok_or_else(|| (Errno::EINVAL, "a size is out of its range".to_owned()))?;
         let (segment, memory) = Segment::create(geometry).map_err(failed)?;
         let doorbell = Doorbell::new().map_err(failed)?;
-        self.registry.last += 1;
-        let id = ApplicationId(self.registry.last);
         let slots = SlotPool::new(slots, cores);
         let shared = Arc::new(Application { id, segment, slots, doorbell });
         let served = Served {
@@ -249,13 +254,10 @@ impl Messenger {
             vain: 0,
         };
         self.registry.served.insert(id, served);
-        match self.begin_attach(id) {
-            Ok(()) => Ok(id),
-            Err(error) => {
-                self.registry.served.remove(&id);
-                Err(failed(error))
-            }
-        }
+        self.begin_attach(id).map_err(|error| {
+            self.registry.served.remove(&id);
+            failed(error)
+        })
     }
 
     /// An application comes that has the name of one that has died.
@@ -268,6 +270,7 @@ impl Messenger {
         if let Err(error) = self.begin_attach(id) {
             let reason = format!("no descriptor is left: {error}");
             self.registry.events.push_back(Event::Detached { application: id, reason });
+            self.let_linger(id);
         }
     }
 
@@ -326,12 +329,20 @@ impl Messenger {
         let Some(served) = self.registry.served.get_mut(&id) else { return };
         match served.phase {
             // It goes when all cores have confirmed that it has come.
-            Phase::Attaching => served.stillborn = true,
+            Phase::Attaching => {
+                served.stillborn = true;
+                served.successor = None;
+            }
             Phase::Attached => {
                 // What it has asked for before is not lost.
                 self.do_jobs_of(id, usize::MAX);
                 let Some(served) = self.registry.served.get_mut(&id) else { return };
                 if served.name.is_empty() || served.linger.is_zero() {
+                    if served.successor.is_some() {
+                        let reason = "the one before it was being attached: try again".to_owned();
+                        let event = Event::Detached { application: id, reason };
+                        self.registry.events.push_back(event);
+                    }
                     return self.retire(id);
                 }
                 served.phase = Phase::Departing;
@@ -423,11 +434,17 @@ impl Messenger {
             return self.grant(id);
         }
         served.phase = Phase::Departed;
-        let (linger, epoch) = (served.linger, served.epoch);
         match served.successor.take() {
             Some(successor) => self.take_over(id, successor),
-            None => self.post(0, Message::Linger(Box::new((id, epoch, linger)))),
+            None => self.let_linger(id),
         }
+    }
+
+    /// An application that has died has its time to come back.
+    fn let_linger(&mut self, id: ApplicationId) {
+        let Some(served) = self.registry.served.get(&id) else { return };
+        let linger = (id, served.epoch, served.linger);
+        self.post(0, Message::Linger(Box::new(linger)));
     }
 
     /// Declares to the applications that the messenger's thread is going to sleep; false if one of
