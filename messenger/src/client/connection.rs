@@ -165,6 +165,11 @@ impl Connection<'_> {
         self.sender().into_reserved(n)
     }
 
+    /// How many bytes may be committed: the room that there was when it was last looked for.
+    pub fn reserved(&self) -> usize {
+        self.view.sending.committable(self.place.send_ring().size())
+    }
+
     /// The first `n` bytes of what was [reserved](Self::reserve) are to be sent.
     ///
     /// # Panics
@@ -181,7 +186,7 @@ impl Connection<'_> {
     /// # Panics
     /// If there are not so many bytes, or is not so much room.
     pub fn reply(&mut self, consume: usize, commit: usize) {
-        let (unread, room) = (self.unread(), self.sender().committable());
+        let (unread, room) = (self.unread(), self.reserved());
         assert!(consume <= unread, "{consume} bytes consumed of {unread}");
         assert!(commit <= room, "{commit} bytes committed of {room}");
         let View { receiving, sending, .. } = &mut *self.view;

@@ -20,12 +20,6 @@ impl<'a> Sender<'a> {
         self.place.send_ring().size()
     }
 
-    /// Room as of the last look.
-    fn known_room(&self) -> u32 {
-        let unsent = self.view.committed.wrapping_sub(self.view.sent);
-        self.size() - unsent.min(u64::from(self.size())) as u32
-    }
-
     /// Looks how far the core is. If it has sent everything the ring begins anew, so that short
     /// messages use the same few cache lines.
     fn look(&mut self) -> u32 {
@@ -39,7 +33,7 @@ impl<'a> Sender<'a> {
             let base = &self.place.slot.of_application.send_base;
             base.store(self.view.base, Ordering::Relaxed);
         }
-        self.known_room()
+        self.view.room(self.size())
     }
 
     /// How many bytes can be sent now: 0 as well if the direction has ended.
@@ -78,7 +72,7 @@ impl<'a> Sender<'a> {
 
     /// Puts bytes `at` bytes behind what is committed, where there is room for them.
     pub(super) fn fill(&mut self, at: usize, bytes: &[u8]) {
-        debug_assert!(at + bytes.len() <= self.known_room() as usize);
+        debug_assert!(at + bytes.len() <= self.view.room(self.size()) as usize);
         let offset = self.view.committed.wrapping_sub(self.view.base).wrapping_add(at as u64);
         let [front, back] = self.place.send_ring().pieces(offset, bytes.len() as u32);
         front.copy_from(&bytes[..front.len()]);
@@ -123,17 +117,11 @@ impl<'a> Sender<'a> {
     /// # Panics
     /// If there is not so much room.
     pub fn commit(&mut self, n: usize) {
-        let room = self.committable();
+        let room = self.view.committable(self.size());
         assert!(n <= room, "{n} bytes committed of {room}");
         if n > 0 {
             self.committed(n);
         }
-    }
-
-    /// How much of what was reserved may be committed. Not more room than there was then: who has
-    /// looked again in between may have begun the ring anew.
-    pub(super) fn committable(&self) -> usize {
-        if self.view.ended { 0 } else { self.known_room() as usize }
     }
 
     fn committed(&mut self, n: usize) {

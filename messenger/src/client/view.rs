@@ -59,6 +59,20 @@ pub(super) struct Sending {
     pub(super) news: bool,
 }
 
+impl Sending {
+    /// Room in a ring of `size` bytes, as of the last look.
+    pub(super) fn room(&self, size: u32) -> u32 {
+        let unsent = self.committed.wrapping_sub(self.sent);
+        size - unsent.min(u64::from(size)) as u32
+    }
+
+    /// How much of what was reserved may be committed. Not more than there was room for then: a
+    /// later look may begin the ring anew.
+    pub(super) fn committable(&self, size: u32) -> usize {
+        if self.ended { 0 } else { self.room(size) as usize }
+    }
+}
+
 /// One slot, as the application sees it.
 #[derive(Debug)]
 pub(super) struct View {

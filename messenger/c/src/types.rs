@@ -1,0 +1,63 @@
+//! The structures of vmsgr.h.
+
+use std::ffi::c_char;
+
+use nix::libc::sockaddr_storage;
+use vmsgr_messenger::client::Endpoint;
+
+pub const VMSGR_LISTENING: u32 = 1;
+pub const VMSGR_UNLISTENED: u32 = 2;
+pub const VMSGR_FAILED: u32 = 3;
+pub const VMSGR_ACCEPTED: u32 = 4;
+pub const VMSGR_CONNECTED: u32 = 5;
+pub const VMSGR_RESUMED: u32 = 6;
+pub const VMSGR_READABLE: u32 = 7;
+pub const VMSGR_WRITABLE: u32 = 8;
+pub const VMSGR_PEER_ENDED: u32 = 9;
+pub const VMSGR_CLOSED: u32 = 10;
+pub const VMSGR_DETACHED: u32 = 11;
+
+pub type vmsgr_connection = u64;
+
+pub type vmsgr_job = u64;
+
+pub struct vmsgr_endpoint(pub(crate) Endpoint);
+
+#[repr(C)]
+pub struct vmsgr_options {
+    pub name: *const c_char,
+    pub socket: *const c_char,
+    pub slots: u32,
+    pub receive_ring: u32,
+    pub send_ring: u32,
+    pub linger_ms: u32,
+    pub patience_ms: u32,
+    pub spin_us: u32,
+    pub reserved: [u64; 4],
+}
+
+#[repr(C)]
+pub struct vmsgr_event {
+    pub kind: u32,
+    pub error: i32,
+    pub connection: vmsgr_connection,
+    pub job: vmsgr_job,
+    pub address: sockaddr_storage,
+}
+
+#[repr(C)]
+pub struct vmsgr_positions {
+    pub received: u64,
+    pub consumed: u64,
+    pub committed: u64,
+    pub sent: u64,
+}
+
+#[repr(C)]
+pub struct vmsgr_counters {
+    pub ready: u64,
+    pub doorbells_rung: u64,
+    pub doorbells_saved: u64,
+    pub sleeps: u64,
+    pub sleeps_saved: u64,
+}
