@@ -102,6 +102,7 @@ mod tests {
         assert_eq!(needed("relay:127.0.0.1:1"), needed("echo") + 1000);
         assert!((1000..1100).contains(&needed("discard")));
     }
+
     #[test]
     fn applications_need_theirs() {
         let needed = |words| needed(&merge(words, None).unwrap());

@@ -207,7 +207,7 @@ impl Managed {
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        command.args(["-l", "127.0.0.1:0=echo"]).env("NOTIFY_SOCKET", path);
+        command.args(["-l", "127.0.0.1:0=echo", "--socket", "none"]).env("NOTIFY_SOCKET", path);
         let daemon = command.stdout(Stdio::null()).spawn().unwrap();
         let managed = Self { daemon, socket, _folder: folder };
         assert_eq!(managed.told(), "READY=1\n");

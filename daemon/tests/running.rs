@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, PipeReader, Read, Write, pipe
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use vmsgr_reactor::CoreMask;
@@ -24,12 +25,17 @@ struct Daemon {
 }
 
 impl Daemon {
+    /// Without applications, so that tests do not meet at the default path.
     fn start(words: &[&str]) -> Self {
+        Self::start_as(|command| command.args(words).args(["--socket", "none"]))
+    }
+
+    fn start_as(said: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let (stderr, writer) = pipe().unwrap();
         // The least that a pipe can hold.
         fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_vmsgrd"));
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
+        said(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
         let process = command.env_remove("NOTIFY_SOCKET").spawn().unwrap();
         let mut daemon = Self { process, addresses: Vec::new(), stderr };
         let stdout = daemon.process.stdout.take().unwrap();
@@ -192,4 +198,45 @@ fn next_report(stderr: &mut PipeReader) -> String {
             other => line.push(char::from(other)),
         }
     }
+}
+
+#[test]
+fn a_default_path_that_cannot_be_used_is_a_warning() {
+    let above = tempfile::TempDir::new().unwrap();
+    let start = |runtime_folder: &Path| {
+        Daemon::start_as(|command| {
+            command.args(["-l", "127.0.0.1:0=echo"]).env("XDG_RUNTIME_DIR", runtime_folder)
+        })
+    };
+    let serves = |daemon: &Daemon| {
+        let mut echo = daemon.connect(0);
+        echo.write_all(b"hello").unwrap();
+        echo.read_exact(&mut [0; 5]).unwrap();
+    };
+    let path = above.path().join("vmsgr/vmsgrd.sock");
+    let mut first = start(above.path());
+    assert!(path.exists());
+    let mut second = start(above.path());
+    serves(&second);
+    let nowhere = above.path().join("no/such");
+    let mut third = start(&nowhere);
+    serves(&third);
+
+    for (daemon, part) in [
+        (&mut second, format!("{}: another vmsgrd serves applications there", path.display())),
+        (&mut third, format!("{}/vmsgr cannot be made: No such", nowhere.display())),
+    ] {
+        daemon.signal(Signal::SIGTERM);
+        let mut log = String::new();
+        daemon.stderr.read_to_string(&mut log).unwrap();
+        assert_eq!(daemon.ended(), Some(0));
+        let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+        let [warning] = warnings[..] else { panic!("not one warning: {log}") };
+        assert!(warning.contains("applications cannot attach: "), "{warning}");
+        assert!(warning.contains(&part) && warning.contains("--socket"), "{warning}");
+    }
+    assert!(path.exists(), "the first one's is left alone");
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.ended(), Some(0));
+    assert!(!path.exists());
 }
