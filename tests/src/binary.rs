@@ -1,28 +1,41 @@
-//! The vmsgrd under test.
+//! The binaries under test.
 
+use std::collections::HashMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The daemon's binary: the one that `VMSGRD_BIN` names, or else the workspace's own, built once per
 /// test process with the profile that the tests were built with.
 pub(crate) fn vmsgrd() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| env::var_os("VMSGRD_BIN").map_or_else(build, PathBuf::from))
+    BINARY.get_or_init(|| {
+        let own = || build(&["--package", "vmsgrd", "--bin", "vmsgrd"]);
+        env::var_os("VMSGRD_BIN").map_or_else(own, PathBuf::from)
+    })
 }
 
-fn build() -> PathBuf {
+/// An example of the messenger's, built once per test process.
+pub(crate) fn example(name: &str) -> PathBuf {
+    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let binary = || build(&["--package", "vmsgr-messenger", "--example", name]);
+    built.get_or_insert_default().entry(name.to_owned()).or_insert_with(binary).clone()
+}
+
+fn build(what: &[&str]) -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(["build", "--package", "vmsgrd", "--bin", "vmsgrd", "--profile", &profile()])
-        .args(["--message-format", "json-render-diagnostics"])
+        .arg("build")
+        .args(what)
+        .args(["--profile", &profile(), "--message-format", "json-render-diagnostics"])
         .output()
         .expect("cargo starts");
     assert!(
         output.status.success(),
-        "vmsgrd does not build:\n{}",
+        "{what:?} does not build:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     // Cargo says itself where it put the binary, so target directories and triples need no guessing.

@@ -11,6 +11,7 @@
 //! The subjects are in `tests/`, one file each; this library is what they are written with:
 //!
 //! - [`Vmsgrd`] starts the daemon, knows the ports it bound, reads its log and its [`Counters`];
+//! - [`Application`] is a process that is attached to it, [`application`] what a test is one with;
 //! - [`peer()`] finds a program of Debian's, or reports the test as skipped;
 //! - [`RedisServer`], [`Nginx`] and [`Namespace`] are guards: what they start ends with them;
 //! - [`sockets`] holds the clients' manners (ping, half-close, reset, never read), [`Pattern`] the
@@ -33,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 mod activity;
+pub mod application;
 mod binary;
 mod counters;
 mod eventually;
@@ -41,12 +43,15 @@ mod namespace;
 mod nginx;
 mod pattern;
 mod peer;
+mod peers;
 mod process;
+mod random;
 mod redis;
 pub mod sockets;
 mod vmsgrd;
 
 pub use activity::{Activity, allowed_cores, open_descriptors, resident_bytes};
+pub use application::Application;
 pub use counters::{Counters, Counts};
 pub use eventually::{PATIENCE, eventually};
 pub use lines::Lines;
@@ -54,6 +59,8 @@ pub use namespace::Namespace;
 pub use nginx::Nginx;
 pub use pattern::Pattern;
 pub use peer::{PACKAGES, Peer, is_root, peer, raise_descriptor_limit, report, skip, two_cores};
+pub use peers::{ANSWER_BYTES, PatternPeer, REQUEST_BYTES, SEEDS};
 pub use process::{Process, run};
+pub use random::Random;
 pub use redis::RedisServer;
 pub use vmsgrd::{Launch, Listening, Refusal, Vmsgrd, relay_to};

@@ -13,7 +13,12 @@ pub struct Pattern {
 impl Pattern {
     /// The stream of this seed, from its beginning.
     pub fn new(seed: u64) -> Self {
-        Self { seed, position: 0, expected: Vec::new() }
+        Self::at(seed, 0)
+    }
+
+    /// The stream of this seed, from `position`: for who goes on where another has stopped.
+    pub fn at(seed: u64, position: u64) -> Self {
+        Self { seed, position, expected: Vec::new() }
     }
 
     /// How many bytes were filled or checked so far.
@@ -85,6 +90,7 @@ mod tests {
             assert_eq!(whole, pieces, "in pieces of {piece}");
             let mut checked = Pattern::new(7);
             whole.chunks(piece).for_each(|bytes| checked.check(bytes));
+            Pattern::at(7, piece as u64).check(&whole[piece..]);
         }
     }
 
