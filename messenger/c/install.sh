@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds libvmsgr and installs it below PREFIX: the header, the shared and the static library, and
-# what pkg-config reads. DESTDIR is put before all paths, for who makes a package.
+# what pkg-config reads. DESTDIR is put before all paths, for who makes a package; VMSGR_LIBRARIES is a
+# folder with libraries that are built already.
 set -eu
 
 if [ $# -ne 1 ]; then
@@ -14,15 +15,17 @@ case $prefix in
 esac
 destination=${DESTDIR:-}$prefix
 cd "$(dirname "$0")/../.."
-target=${CARGO_TARGET_DIR:-target}
-
-cargo build --release --locked --package vmsgr
+built=${VMSGR_LIBRARIES:-}
+if [ -z "$built" ]; then
+    cargo build --release --locked --package vmsgr
+    built=${CARGO_TARGET_DIR:-target}/release
+fi
 version=$(cargo pkgid --package vmsgr | sed 's/.*[#@]//')
 
 mkdir -p "$destination/include" "$destination/lib/pkgconfig"
 install -m 644 messenger/c/vmsgr.h "$destination/include/vmsgr.h"
-install -m 644 "$target/release/libvmsgr.a" "$destination/lib/libvmsgr.a"
-install -m 755 "$target/release/libvmsgr.so" "$destination/lib/libvmsgr.so.$version"
+install -m 644 "$built/libvmsgr.a" "$destination/lib/libvmsgr.a"
+install -m 755 "$built/libvmsgr.so" "$destination/lib/libvmsgr.so.$version"
 ln -sf "libvmsgr.so.$version" "$destination/lib/libvmsgr.so.0"
 ln -sf libvmsgr.so.0 "$destination/lib/libvmsgr.so"
 sed -e "s|@prefix@|$prefix|" -e "s|@version@|$version|" messenger/c/vmsgr.pc.in \

@@ -1,4 +1,4 @@
-//! The binaries under test.
+//! What is under test: binaries, and libvmsgr.
 
 use std::collections::HashMap;
 use std::env;
@@ -24,7 +24,33 @@ pub(crate) fn example(name: &str) -> PathBuf {
     built.get_or_insert_default().entry(name.to_owned()).or_insert_with(binary).clone()
 }
 
+/// The folder with libvmsgr.so and libvmsgr.a, built once per test process in the same way.
+pub fn libvmsgr() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let messages = cargo_build(&["--package", "vmsgr", "--lib"]);
+        let library = messages
+            .iter()
+            .filter_map(|message| message["filenames"].as_array())
+            .flatten()
+            .filter_map(|file| file.as_str().map(PathBuf::from))
+            .rfind(|file| file.ends_with("libvmsgr.so"))
+            .expect("cargo names the library that it built");
+        library.parent().expect("it lies in a folder").to_owned()
+    })
+}
+
 fn build(what: &[&str]) -> PathBuf {
+    cargo_build(what)
+        .iter()
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+        .expect("cargo names the executable that it built")
+}
+
+/// Builds, and returns what cargo tells: it says itself where it put things, so target directories
+/// and triples need no guessing.
+fn cargo_build(what: &[&str]) -> Vec<serde_json::Value> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -38,13 +64,8 @@ fn build(what: &[&str]) -> PathBuf {
         "{what:?} does not build:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // Cargo says itself where it put the binary, so target directories and triples need no guessing.
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back()
-        .expect("cargo names the executable that it built")
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// A test binary lies in `target/[TRIPLE/]PROFILE/deps/`.

@@ -52,6 +52,7 @@ mod vmsgrd;
 
 pub use activity::{Activity, allowed_cores, open_descriptors, resident_bytes};
 pub use application::Application;
+pub use binary::libvmsgr;
 pub use counters::{Counters, Counts};
 pub use eventually::{PATIENCE, eventually};
 pub use lines::Lines;

@@ -96,7 +96,8 @@ int main(int argc, char **argv) {
     while (!ends) {
         while (vmsgr_next_event(endpoint, &event) == 1)
             act(endpoint, &event);
-        if (vmsgr_wait(endpoint, -1) < 0)
+        /* A signal that comes just before this is seen a second later. */
+        if (vmsgr_wait(endpoint, 1000) < 0)
             die("wait");
     }
     vmsgr_leave(endpoint);

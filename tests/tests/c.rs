@@ -1,0 +1,160 @@
+//! The C face, as somebody uses it who has installed it: the header, both libraries, pkg-config.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use vmsgr_tests::sockets::{check_pattern_to_end, connect, half_close, write_pattern};
+use vmsgr_tests::{PATIENCE, Pattern, Peer, Process, Vmsgrd, libvmsgr, peer, run};
+
+const FACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../messenger/c");
+
+/// What install.sh has made of a prefix.
+struct Installed {
+    prefix: TempDir,
+    cc: Peer,
+    pkg_config: Peer,
+}
+
+impl Installed {
+    fn new() -> Option<Self> {
+        let (cc, pkg_config) = (peer("cc")?, peer("pkg-config")?);
+        let prefix = tempfile::tempdir().expect("a temporary folder");
+        let mut install = Command::new(Path::new(FACE).join("install.sh"));
+        succeeds(install.arg(prefix.path()).env("VMSGR_LIBRARIES", libvmsgr()));
+        Some(Self { prefix, cc, pkg_config })
+    }
+
+    fn lib(&self) -> PathBuf {
+        self.prefix.path().join("lib")
+    }
+
+    /// What pkg-config says that a compiler has to be told.
+    fn flags(&self, asked: &[&str]) -> Vec<String> {
+        let mut command = self.pkg_config.command();
+        command.args(asked).arg("vmsgr").env("PKG_CONFIG_PATH", self.lib().join("pkgconfig"));
+        succeeds(&mut command).split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Builds the example.
+    fn build(&self, name: &str, libraries: &[String]) -> PathBuf {
+        let program = self.prefix.path().join(name);
+        let mut command = self.cc.command();
+        command.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror"]);
+        command.arg("-pedantic").args(self.flags(&["--cflags"]));
+        command.arg(Path::new(FACE).join("examples/echo.c")).arg("-o").arg(&program);
+        succeeds(command.args(libraries));
+        program
+    }
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let output = run(command, b"", PATIENCE * 4);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A daemon to which applications can attach, and where.
+fn daemon() -> (Vmsgrd, TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = folder.path().join("vmsgrd.sock");
+    let text = socket.to_str().expect("a path of letters").to_owned();
+    (Vmsgrd::start(&["-l", "127.0.0.1:0=echo", "--socket", &text]), folder, socket)
+}
+
+/// Waits until the example says where it listens.
+#[track_caller]
+fn address(echo: &Process) -> SocketAddr {
+    let line = echo.stdout().wait_from(0, PATIENCE * 4, |line| line.starts_with("listening on "));
+    let line = line.unwrap_or_else(|| panic!("{:#?}", echo.stderr().all()));
+    line["listening on ".len()..].parse().expect("an address")
+}
+
+/// Several streams go there and come back.
+fn talk(address: SocketAddr, bytes: u64) {
+    thread::scope(|scope| {
+        for seed in 0..4 {
+            scope.spawn(move || {
+                let stream = connect(address);
+                thread::scope(|scope| {
+                    scope.spawn(|| {
+                        write_pattern(&stream, &mut Pattern::new(seed), bytes);
+                        half_close(&stream);
+                    });
+                    let came = check_pattern_to_end(&stream, &mut Pattern::new(seed));
+                    assert_eq!(came, bytes);
+                });
+            });
+        }
+    });
+}
+
+fn command(program: &Path, socket: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["127.0.0.1", "0"]).arg(socket);
+    command
+}
+
+#[test]
+fn an_echo_in_c_is_built_with_either_library_and_serves() {
+    let Some(installed) = Installed::new() else { return };
+    let shared = installed.flags(&["--libs"]);
+    // As the linker takes the static one where there is no other, and what that one needs.
+    let mut fixed = vec![installed.lib().join("libvmsgr.a").display().to_string()];
+    fixed.extend(installed.flags(&["--static", "--libs-only-l"]).into_iter().skip(1));
+    assert!(fixed.iter().all(|flag| flag != "-lvmsgr"), "{fixed:?}");
+    let (daemon, _folder, socket) = daemon();
+    for (name, libraries) in [("shared", shared), ("static", fixed)] {
+        let program = installed.build(name, &libraries);
+        let mut command = command(&program, &socket);
+        if name == "shared" {
+            command.env("LD_LIBRARY_PATH", installed.lib());
+        }
+        let mut echo = Process::spawn(&mut command);
+        talk(address(&echo), 8 << 20);
+        echo.signal(Signal::SIGTERM);
+        assert!(echo.wait(PATIENCE).success(), "{name}");
+        daemon.expect_log(&["name=echo.c", "pid=", &format!("{}", echo.pid())]);
+    }
+}
+
+#[test]
+fn a_failure_is_said_in_words() {
+    let Some(installed) = Installed::new() else { return };
+    let program = installed.build("echo", &installed.flags(&["--libs"]));
+    let nowhere = installed.prefix.path().join("nobody.sock");
+    let mut command = command(&program, &nowhere);
+    let output = run(command.env("LD_LIBRARY_PATH", installed.lib()), b"", PATIENCE);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("no vmsgrd answers at") && said.contains("nobody.sock"), "{said}");
+}
+
+#[test]
+fn the_echo_in_c_touches_no_memory_that_is_not_its_own() {
+    let Some(valgrind) = peer("valgrind") else { return };
+    let Some(installed) = Installed::new() else { return };
+    let program = installed.build("echo", &installed.flags(&["--libs"]));
+    let (_daemon, _folder, socket) = daemon();
+    let mut command = valgrind.command();
+    command.args(["--quiet", "--error-exitcode=99", "--leak-check=full"]).arg(&program);
+    command.args(["127.0.0.1", "0"]).arg(&socket).env("LD_LIBRARY_PATH", installed.lib());
+    let mut echo = Process::spawn(&mut command);
+    talk(address(&echo), 1 << 20);
+    echo.signal(Signal::SIGTERM);
+    let status = echo.wait(PATIENCE * 4);
+    assert!(status.success(), "{:#?}", echo.stderr().all());
+}
+
+#[test]
+fn the_header_is_one_for_cpp_too() {
+    let Some(cc) = peer("cc") else { return };
+    let mut command = cc.command();
+    command.args(["-x", "c++", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]);
+    succeeds(command.arg(Path::new(FACE).join("vmsgr.h")));
+}
