@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -33,7 +34,8 @@ pub struct Vmsgrd {
     listening: Vec<Listening>,
     /// One question at a time: signals that are pending together arrive as one.
     asking: Mutex<()>,
-    _folder: Option<TempDir>,
+    socket: PathBuf,
+    _folders: (Option<TempDir>, TempDir),
 }
 
 /// One `listening` line of the daemon's.
@@ -98,13 +100,24 @@ impl Launch {
         self
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts it and waits until it is ready. Unless an argument says otherwise, applications attach
+    /// to it at a [socket](Vmsgrd::socket) of its own.
     ///
     /// # Panics
     ///
     /// When it ends instead, or is not ready in time.
     #[track_caller]
-    pub fn start(self) -> Vmsgrd {
+    pub fn start(mut self) -> Vmsgrd {
+        let own = tempfile::tempdir().expect("a temporary folder");
+        let named = self.arguments.iter().position(|argument| argument == "--socket");
+        let socket = match named.and_then(|index| self.arguments.get(index + 1)) {
+            Some(path) => PathBuf::from(path),
+            None => {
+                let path = own.path().join("vmsgrd.sock");
+                self.arguments.extend(["--socket".to_owned(), path.display().to_string()]);
+                path
+            }
+        };
         let process = Process::spawn(&mut self.command());
         let ready = process.stdout().wait_from(0, PATIENCE, |line| line == "ready");
         assert!(
@@ -114,7 +127,8 @@ impl Launch {
             process.stderr().all()
         );
         let listening = process.stdout().all().iter().filter_map(|l| Listening::parse(l)).collect();
-        Vmsgrd { process, listening, asking: Mutex::new(()), _folder: self.folder }
+        let (asking, _folders) = (Mutex::new(()), (self.folder, own));
+        Vmsgrd { process, listening, asking, socket, _folders }
     }
 
     /// Starts it and waits until it has ended.
@@ -164,6 +178,11 @@ impl Vmsgrd {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Where applications attach.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// What it listens on, in the order in which it said so.
