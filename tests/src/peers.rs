@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::pattern::Pattern;
 use crate::random::Random;
@@ -29,13 +30,14 @@ pub struct PatternPeer {
 }
 
 impl PatternPeer {
-    /// Connects, and begins with messages of any length up to `most` times `unit` bytes.
+    /// Connects, and begins with messages of any length up to `most` times `unit` bytes, with a rest
+    /// of any length up to `rest` after each.
     ///
     /// # Panics
     ///
     /// When it cannot connect.
     #[track_caller]
-    pub fn begin(to: SocketAddr, unit: usize, most: usize, seed: u64) -> Self {
+    pub fn begin(to: SocketAddr, (unit, most): (usize, usize), rest: Duration, seed: u64) -> Self {
         let stream = connect(to);
         let address = stream.local_addr().expect("it is connected");
         let (stop, mut random) = (Arc::new(AtomicBool::new(false)), Random::new(seed));
@@ -45,6 +47,9 @@ impl PatternPeer {
             let mut pattern = Pattern::new(SEEDS[0]);
             while !stopped.load(Ordering::Relaxed) {
                 write_pattern(&write, &mut pattern, (unit * random.length(most)) as u64);
+                if !rest.is_zero() {
+                    thread::sleep(Duration::from_nanos(random.below(rest.as_nanos() as u64)));
+                }
             }
             half_close(&write);
             pattern.position()

@@ -20,8 +20,8 @@ fn two_hundred_kills_under_load_lose_and_double_nothing() {
     let (stream, answers) = (application.listening(0), application.listening(1));
     let peers: Vec<_> = (0..4)
         .map(|number| match number % 2 {
-            0 => PatternPeer::begin(stream, 1, 16 * 1024, number),
-            _ => PatternPeer::begin(answers, REQUEST_BYTES, 300, number),
+            0 => PatternPeer::begin(stream, (1, 16 * 1024), Duration::ZERO, number),
+            _ => PatternPeer::begin(answers, (REQUEST_BYTES, 300), Duration::ZERO, number),
         })
         .collect();
 
