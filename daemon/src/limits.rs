@@ -12,8 +12,9 @@ const SPARE: u64 = 64;
 /// Each loop has an epoll instance and a doorbell.
 const PER_CORE: u64 = 2;
 
-/// An application's endpoint has a socket, a segment and a doorbell.
-const PER_ENDPOINT: u64 = 3;
+/// An application's endpoint has a socket, a segment, a doorbell, and one that it rings for the main
+/// thread; and one that it rings for each core.
+const PER_ENDPOINT: u64 = 4;
 
 /// The limit of open descriptors (RLIMIT_NOFILE), raised as far as it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,7 @@ fn needed(settings: &Settings) -> u64 {
         _ => settings.applications.max_endpoints as u64,
     };
     let connections = settings.max_connections as u64 * per_connection;
-    connections + endpoints * PER_ENDPOINT + cores * per_core + SPARE
+    connections + endpoints * (PER_ENDPOINT + cores) + cores * per_core + SPARE
 }
 
 #[cfg(test)]
@@ -106,6 +107,6 @@ mod tests {
     #[test]
     fn applications_need_theirs() {
         let needed = |words| needed(&merge(words, None).unwrap());
-        assert_eq!(needed(&[]), needed(&["--socket", "none"]) + 3 * 256);
+        assert_eq!(needed(&[]), needed(&["--socket", "none"]) + (4 + 1) * 256);
     }
 }
