@@ -146,7 +146,7 @@ impl Applications {
     /// Notes an event of the poll, whose token is at least [`FIRST_TOKEN`].
     pub fn mark(&mut self, token: Token) {
         match PeerId(token.0 - FIRST_TOKEN) {
-            PeerId(0) => self.acceptable = true,
+            PeerId(0) => self.acceptable = self.listener.is_some(),
             peer => self.readable.push(peer),
         }
     }

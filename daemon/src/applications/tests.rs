@@ -362,7 +362,10 @@ fn when_stopped_nobody_attaches_and_the_attached_stay() {
     let (now, attached, silent) = (Instant::now(), rig.hello(&Hello::default()), rig.connect());
     rig.settle(now);
     let waiting = rig.connect();
+    rig.applications.mark(Token(FIRST_TOKEN));
     rig.applications.stop();
+    rig.applications.mark(Token(FIRST_TOKEN));
+    assert_eq!(rig.applications.wait(now), None, "nobody is left to be accepted");
     assert!(!rig.folder.path().join("s").exists());
     assert_eq!(refusal(&silent).errno, Errno::ESHUTDOWN);
     assert!(!matches!(receive_answer(&waiting), Err(ExchangeError::Refused(_)) | Ok(_)));
