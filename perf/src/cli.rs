@@ -56,8 +56,9 @@ Example:
     Spin(Spin),
     /// Be one of the servers that are compared
     #[command(after_help = "\
-Example:
-  vmsgr-bench serve epoll --listen 127.0.0.1:7401 --core 0")]
+Examples:
+  vmsgr-bench serve epoll --listen 127.0.0.1:7401 --core 1
+  vmsgr-bench serve epoll-relay --listen 127.0.0.1:7402 --upstream 127.0.0.1:7401 --core 0")]
     Serve(Serve),
 }
 
@@ -194,6 +195,9 @@ pub struct Serve {
     /// Where to listen, HOST:PORT; port 0 takes a free one
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: SocketAddr,
+    /// The server behind a relay, HOST:PORT
+    #[arg(long, value_name = "ADDR", value_parser = address, required_if_eq("server", "epoll-relay"))]
+    pub upstream: Option<SocketAddr>,
     /// Core to run on
     #[arg(long)]
     pub core: Option<usize>,
@@ -216,6 +220,15 @@ pub enum Builtin {
     MonoioUringDefer,
     /// Two loops per connection that sleep 1 us when they find nothing
     SleepPoll,
+    /// A plain epoll loop that relays to --upstream
+    EpollRelay,
+}
+
+impl Builtin {
+    /// What it does with the bytes.
+    pub fn service(self) -> &'static str {
+        if matches!(self, Self::EpollRelay) { "relay" } else { "echo" }
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

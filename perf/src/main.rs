@@ -18,7 +18,7 @@ use signal_hook::flag;
 use vmsgr_perf::load::churn::{self, ChurnOptions};
 use vmsgr_perf::load::idle::{self, IdleOptions, IdleOutcome};
 use vmsgr_perf::load::{self, Outcome, WARM_UP};
-use vmsgr_perf::peers::{self, epoll, monoio_echo, sleep_poll, tokio_echo};
+use vmsgr_perf::peers::{self, epoll, epoll_relay, monoio_echo, sleep_poll, tokio_echo};
 use vmsgr_perf::suite::peer::{Peer, Place};
 use vmsgr_perf::table::{Table, figure, rate};
 use vmsgr_perf::workload::Workload;
@@ -183,7 +183,7 @@ fn serve(arguments: &Serve) -> Result<()> {
         cores::pin(core)?;
     }
     let listener = peers::listen(arguments.listen)?;
-    peers::announce(&listener)?;
+    peers::announce(&listener, arguments.server.service())?;
     match arguments.server {
         Builtin::Epoll => epoll::serve(&listener, epoll::Wait::Sleep),
         Builtin::EpollSpin => epoll::serve(&listener, epoll::Wait::Spin),
@@ -192,6 +192,10 @@ fn serve(arguments: &Serve) -> Result<()> {
         Builtin::MonoioUring => monoio_echo::serve(listener, monoio_echo::Driver::Uring),
         Builtin::MonoioUringDefer => monoio_echo::serve(listener, monoio_echo::Driver::UringDefer),
         Builtin::SleepPoll => sleep_poll::serve(&listener),
+        Builtin::EpollRelay => {
+            let upstream = arguments.upstream.context("--upstream is missing")?;
+            epoll_relay::serve(&listener, upstream)
+        }
     }
     .context("the server stopped")
 }

@@ -6,6 +6,7 @@
 //! the same two lines.
 
 pub mod epoll;
+pub mod epoll_relay;
 pub mod monoio_echo;
 pub mod sleep_poll;
 pub mod tokio_echo;
@@ -35,13 +36,13 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener> {
     bind().with_context(|| format!("cannot listen on {address}"))
 }
 
-/// Says on stdout, in the words of `vmsgrd`, where the server listens and that it is ready.
+/// Says on stdout, in the words of `vmsgrd`, where the server listens, what for, and that it is ready.
 ///
 /// # Errors
 /// When stdout is closed.
-pub fn announce(listener: &TcpListener) -> Result<()> {
+pub fn announce(listener: &TcpListener, service: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "listening {} echo", listener.local_addr()?)?;
+    writeln!(stdout, "listening {} {service}", listener.local_addr()?)?;
     writeln!(stdout, "ready")?;
     stdout.flush()?;
     Ok(())

@@ -167,6 +167,7 @@ fn colour(peer: Peer) -> &'static str {
         Peer::MonoioUringDefer => "#2a6f5f",
         Peer::SleepPoll => "#e0a030",
         Peer::Haproxy => "#3f7cac",
+        Peer::EpollRelay => "#5b6c7d",
     }
 }
 

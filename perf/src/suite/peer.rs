@@ -44,6 +44,8 @@ pub enum Peer {
     VmsgrdRelay,
     /// HAProxy in TCP mode.
     Haproxy,
+    /// The plain epoll loop that relays: what the system calls alone cost.
+    EpollRelay,
 }
 
 /// A peer that takes no part, and why: it is shown, never left out silently.
@@ -89,13 +91,14 @@ impl Peer {
             Self::SleepPoll => "sleep-poll",
             Self::VmsgrdRelay => "vmsgrd-relay",
             Self::Haproxy => "haproxy",
+            Self::EpollRelay => "epoll-relay",
         }
     }
 
     /// What it does, and so whom it is compared with.
     pub fn kind(self) -> Kind {
         match self {
-            Self::VmsgrdRelay | Self::Haproxy => Kind::Relay,
+            Self::VmsgrdRelay | Self::Haproxy | Self::EpollRelay => Kind::Relay,
             _ => Kind::Echo,
         }
     }
@@ -176,6 +179,11 @@ impl Peer {
                 let mut command = Command::new(find("haproxy").unwrap_or("haproxy".into()));
                 command.env("UPSTREAM", upstream).env("CORE", core.to_string());
                 command.args(["-db", "-f"]);
+                Ok(command)
+            }
+            Self::EpollRelay => {
+                let mut command = builtin(self, core)?;
+                command.args(["--upstream", upstream]);
                 Ok(command)
             }
             _ => builtin(self, core),
