@@ -50,7 +50,7 @@ fn relay(upstream: &Server) -> Server {
 
 /// Every built-in server that this machine can run.
 fn builtins() -> Vec<&'static str> {
-    let echoes = Peer::value_variants().iter().filter(|peer| peer.kind() == Kind::Echo);
+    let echoes = Peer::value_variants().iter().filter(|peer| peer.takes_part_in(Kind::Echo));
     let builtins = echoes.filter(|peer| !peer.is_vmsgrd() && peer.absence().is_none());
     builtins.map(|peer| peer.name()).collect()
 }

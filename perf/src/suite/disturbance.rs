@@ -22,10 +22,11 @@ const WAITED_LIMIT: f64 = 0.02;
 pub struct Disturbance {
     /// Taken by the hypervisor, from the core that suffered more.
     pub stolen: f64,
-    /// Taken by other processes of this machine from the server.
+    /// Taken by other processes of this machine from the server; zero where it shares its core with
+    /// its application.
     pub server_waited: f64,
     /// Taken by other processes of this machine from the generator; zero where the server behind a
-    /// relay shares its core, and waiting is no disturbance.
+    /// relay, or an application, shares its core, and waiting is no disturbance.
     pub generator_waited: f64,
 }
 
@@ -33,13 +34,14 @@ impl Disturbance {
     /// With the share that was stolen, and what the sample itself tells.
     pub fn new(stolen: f64, kind: Kind, measured: &Measured) -> Self {
         let waited = measured.server().map_or(0.0, |usage| usage.waited_s) / measured.seconds();
-        let generator_waited = match measured {
-            Measured::Load(outcome) if kind == Kind::Echo => outcome.generator.waited,
-            Measured::Load(_) => 0.0,
+        let server_waited = if kind.is_app() { 0.0 } else { waited };
+        let generator_waited = match (measured, kind) {
+            (Measured::Load(outcome), Kind::Echo | Kind::App) => outcome.generator.waited,
+            (Measured::Load(_), Kind::Relay | Kind::AppApart) => 0.0,
             // It only sleeps.
-            Measured::Idle(_) => 0.0,
+            (Measured::Idle(_), _) => 0.0,
         };
-        Self { stolen, server_waited: waited, generator_waited }
+        Self { stolen, server_waited, generator_waited }
     }
 
     /// All of it together, to tell which of two samples had less.
