@@ -17,8 +17,11 @@ use perf_event::{Builder, Counter};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-/// Fires at the beginning of each call.
-const TRACEPOINT: &str = "raw_syscalls/sys_enter";
+/// Number of the tracepoint at the beginning of each call: where tracefs is, and where it was.
+const TRACEPOINT: [&str; 2] = [
+    "/sys/kernel/tracing/events/raw_syscalls/sys_enter/id",
+    "/sys/kernel/debug/tracing/events/raw_syscalls/sys_enter/id",
+];
 
 /// Who counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +91,9 @@ impl Count {
 }
 
 fn tracepoints(pid: u32) -> Result<Vec<Counter>> {
-    let event = Tracepoint::with_name(TRACEPOINT).context("tracefs cannot be read")?;
+    let id = TRACEPOINT.iter().find_map(|path| fs::read_to_string(path).ok());
+    let id = id.context("/sys/kernel/tracing cannot be read")?;
+    let event = Tracepoint::with_id(id.trim().parse()?);
     let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
     let counter = |thread: std::io::Result<fs::DirEntry>| -> Result<Counter> {
         let thread = thread?.file_name().to_string_lossy().parse()?;

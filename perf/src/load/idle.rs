@@ -38,7 +38,7 @@ pub struct IdleOutcome {
     /// What each of the processes used.
     #[serde(default)]
     pub parts: Vec<Usage>,
-    /// System calls, counted meanwhile: who makes none is not slowed down by it.
+    /// System calls, counted after that for as long again.
     #[serde(default)]
     pub probed: Option<Probed>,
 }
@@ -63,17 +63,20 @@ pub fn run(options: &IdleOptions, stop: &AtomicBool) -> Result<IdleOutcome> {
     // Not asked for its counters: to tell them is something to do.
     let silent = |watched: &Watched| Watched { pid: watched.pid, reports: None };
     let servers: Vec<Watched> = options.servers.iter().map(silent).collect();
-    let probe = Probe::begin(&servers)?;
     let (before, started) = (snapshots(&servers)?, Instant::now());
     rest(&epoll, options.duration, stop)?;
     let (after, elapsed) = (snapshots(&servers)?, started.elapsed());
+    // After that, since strace wakes those whom it begins to watch.
+    let probe = Probe::begin(&servers)?;
+    rest(&epoll, options.duration, stop)?;
+    let probed = (!servers.is_empty()).then(|| probe.end(0)).transpose()?;
     let parts = used(&after, &before);
     Ok(IdleOutcome {
         connections: streams.len(),
         seconds: elapsed.as_secs_f64(),
         server: together(&parts),
         parts,
-        probed: (!servers.is_empty()).then(|| probe.end(0)).transpose()?,
+        probed,
     })
 }
 
