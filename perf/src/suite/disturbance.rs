@@ -17,6 +17,11 @@ const STOLEN_LIMIT: f64 = 0.01;
 /// machine stays below 0.01, one other busy process on the core makes it 0.3 to 0.5.
 const WAITED_LIMIT: f64 = 0.02;
 
+/// So much of the generator's waiting is nobody's fault where two processes before it wake each
+/// other: each of its many sleeps ends with a moment between being woken and being on the core, and
+/// the kernel's own work for others is done there.
+const WAKING: f64 = 0.1;
+
 /// What others took, as shares of the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disturbance {
@@ -36,7 +41,8 @@ impl Disturbance {
         let waited = measured.server().map_or(0.0, |usage| usage.waited_s) / measured.seconds();
         let server_waited = if kind.is_app() { 0.0 } else { waited };
         let generator_waited = match (measured, kind) {
-            (Measured::Load(outcome), Kind::Echo | Kind::App) => outcome.generator.waited,
+            (Measured::Load(outcome), Kind::Echo) => outcome.generator.waited,
+            (Measured::Load(outcome), Kind::App) => (outcome.generator.waited - WAKING).max(0.0),
             (Measured::Load(_), Kind::Relay | Kind::AppApart) => 0.0,
             // It only sleeps.
             (Measured::Idle(_), _) => 0.0,
