@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vmsgr_perf::suite::peer::Peer;
 use vmsgr_perf::workload::{Kind, Workload};
@@ -18,6 +19,7 @@ Examples:
   vmsgr-bench suite --out figures
   vmsgr-bench suite --quick --only ping,fan --peers vmsgrd,epoll
   vmsgr-bench suite --kind relay --rounds 7 --out relay
+  vmsgr-bench suite --kind app --app-core 0 --out app
   vmsgr-bench spin --out figures
   vmsgr-bench compare before/results.json after/results.json";
 
@@ -56,8 +58,9 @@ Example:
     Spin(Spin),
     /// Be one of the servers that are compared
     #[command(after_help = "\
-Example:
-  vmsgr-bench serve epoll --listen 127.0.0.1:7401 --core 0")]
+Examples:
+  vmsgr-bench serve epoll --listen 127.0.0.1:7401 --core 1
+  vmsgr-bench serve epoll-relay --listen 127.0.0.1:7402 --upstream 127.0.0.1:7401 --core 0")]
     Serve(Serve),
 }
 
@@ -90,7 +93,8 @@ pub struct Load {
     /// Send R messages a second, whatever comes back; latency counts from when each was due
     #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second)]
     pub rate: Option<f64>,
-    /// Process whose CPU time and context switches are counted: the server
+    /// Process whose CPU time, context switches and system calls are counted: the server. The last
+    /// for 0.3 s after the rest, as root by tracepoints, else by strace
     #[arg(long)]
     pub pid: Option<u32>,
     /// Compare every byte that comes back with what was sent
@@ -118,6 +122,10 @@ pub struct Suite {
     /// What the servers do
     #[arg(long, default_value = "all")]
     pub kind: Kinds,
+    /// Core of the application behind a daemon or proxy: that of the servers or that of the load
+    /// generator [default: each in turn]
+    #[arg(long, value_name = "N")]
+    pub app_core: Option<usize>,
     /// Workloads, separated by commas [default: all]
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
     pub only: Vec<Workload>,
@@ -150,16 +158,26 @@ pub struct Place {
 pub enum Kinds {
     Echo,
     Relay,
+    App,
     All,
 }
 
-impl Kinds {
-    pub fn list(self) -> Vec<Kind> {
-        match self {
-            Self::Echo => vec![Kind::Echo],
-            Self::Relay => vec![Kind::Relay],
-            Self::All => Kind::value_variants().to_vec(),
-        }
+impl Suite {
+    /// The kinds that were asked for.
+    pub fn kinds(&self) -> Result<Vec<Kind>> {
+        let Place { server_core, load_core, .. } = self.place;
+        let applications = match self.app_core {
+            None => vec![Kind::App, Kind::AppApart],
+            Some(core) if core == server_core => vec![Kind::App],
+            Some(core) if core == load_core => vec![Kind::AppApart],
+            Some(core) => bail!("--app-core {core} is neither --server-core nor --load-core"),
+        };
+        Ok(match self.kind {
+            Kinds::Echo => vec![Kind::Echo],
+            Kinds::Relay => vec![Kind::Relay],
+            Kinds::App => applications,
+            Kinds::All => [vec![Kind::Echo, Kind::Relay], applications].concat(),
+        })
     }
 }
 
@@ -191,9 +209,21 @@ pub struct Compare {
 #[derive(Debug, Args)]
 pub struct Serve {
     pub server: Builtin,
-    /// Where to listen, HOST:PORT; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    pub listen: SocketAddr,
+    /// Where to listen, HOST:PORT; port 0 takes a free one. app-epoll also takes unix:PATH
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub listen: Listen,
+    /// The server behind a relay, HOST:PORT
+    #[arg(long, value_name = "ADDR", value_parser = address, required_if_eq("server", "epoll-relay"))]
+    pub upstream: Option<SocketAddr>,
+    /// Where the daemon takes applications, for app-shm [default: as vmsgrd has it]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Bytes of each ring of app-shm, and of each read of app-epoll; a power of two
+    #[arg(long, value_name = "N", default_value_t = 64 * 1024)]
+    pub ring_bytes: u32,
+    /// For how long app-shm looks again before it sleeps, at most
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub spin_us: u64,
     /// Core to run on
     #[arg(long)]
     pub core: Option<usize>,
@@ -216,6 +246,33 @@ pub enum Builtin {
     MonoioUringDefer,
     /// Two loops per connection that sleep 1 us when they find nothing
     SleepPoll,
+    /// A plain epoll loop that relays to --upstream
+    EpollRelay,
+    /// The echo as an application with sockets of its own: a plain epoll loop
+    AppEpoll,
+    /// The echo as an application of vmsgrd, over shared memory
+    AppShm,
+}
+
+/// Where a built-in server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    Network(SocketAddr),
+    Unix(PathBuf),
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    match text.strip_prefix("unix:") {
+        Some(path) => Ok(Listen::Unix(path.into())),
+        None => address(text).map(Listen::Network),
+    }
+}
+
+impl Builtin {
+    /// What it does with the bytes.
+    pub fn service(self) -> &'static str {
+        if matches!(self, Self::EpollRelay) { "relay" } else { "echo" }
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -276,7 +333,7 @@ mod tests {
         let Command::Suite(suite) = Cli::parse_from(line).command else { panic!() };
         assert_eq!(suite.only, [Workload::Ping, Workload::Idle]);
         assert_eq!(suite.peers, [Peer::EpollSpin, Peer::Tokio]);
-        assert_eq!(suite.kind.list(), [Kind::Echo, Kind::Relay]);
+        assert_eq!(suite.kinds().unwrap(), Kind::value_variants());
     }
 
     #[test]

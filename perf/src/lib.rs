@@ -24,12 +24,14 @@
 //!
 //! ```
 //! use std::{net::TcpListener, sync::atomic::AtomicBool, time::Duration};
-//! use vmsgr_perf::{load, peers::epoll};
+//! use vmsgr_perf::{load, peers::epoll, probe::Watched};
 //!
 //! let listener = TcpListener::bind("127.0.0.1:0")?;
 //! listener.set_nonblocking(true)?;
 //! let address = listener.local_addr()?;
-//! std::thread::spawn(move || epoll::serve(&listener, epoll::Wait::Sleep));
+//! std::thread::spawn(move || {
+//!     epoll::serve(&listener, epoll::Wait::Sleep, epoll::BUFFER_BYTES)
+//! });
 //!
 //! let options = load::Options {
 //!     address,
@@ -40,7 +42,8 @@
 //!     warm_up: Duration::from_millis(10),
 //!     verify: true,
 //!     core: None,
-//!     server: Some(std::process::id()),
+//!     servers: vec![Watched { pid: std::process::id(), reports: None }],
+//!     probe: None,
 //!     rate: None,
 //!     slow: 0,
 //! };
@@ -56,9 +59,11 @@ pub mod latency;
 pub mod load;
 pub mod peers;
 pub mod picture;
+pub mod probe;
 pub mod proc;
 pub mod server;
 pub mod spin;
 pub mod suite;
+pub mod system_calls;
 pub mod table;
 pub mod workload;

@@ -24,11 +24,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::cores;
 use crate::latency::Percentiles;
+use crate::probe::{Probe, Probed, Watched};
 use crate::proc::{Snapshot, Usage};
 use generator::Generator;
 
 /// How long a server is loaded before it is measured, where nobody says otherwise.
 pub const WARM_UP: Duration = Duration::from_millis(300);
+
+/// How long servers are looked at after they were measured, where nobody says otherwise.
+pub const PROBED: Duration = Duration::from_millis(300);
 
 /// How long a server may take to accept, and how long it may go without completing anything.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,8 +59,11 @@ pub struct Options {
     pub verify: bool,
     /// Core to pin the calling thread to.
     pub core: Option<usize>,
-    /// Process whose CPU time and context switches are counted.
-    pub server: Option<u32>,
+    /// Processes whose CPU time and context switches are counted: the server, or those that are it
+    /// together, from front to back.
+    pub servers: Vec<Watched>,
+    /// How long to go on after that, for what cannot be counted without slowing the servers down.
+    pub probe: Option<Duration>,
     /// Messages a second over all connections, above 0: an open loop. Without it, a closed one.
     pub rate: Option<f64>,
     /// Connections besides that send and do not read.
@@ -79,8 +86,14 @@ pub struct Outcome {
     pub silent_connections: usize,
     /// What the generator itself did.
     pub generator: Effort,
-    /// What the server used; present when a process was named.
+    /// What the server used, all its processes together; present when one was named.
     pub server: Option<Usage>,
+    /// What each of the processes used.
+    #[serde(default)]
+    pub parts: Vec<Usage>,
+    /// What was counted after that.
+    #[serde(default)]
+    pub probed: Option<Probed>,
     /// In an open loop only.
     pub open_loop: Option<OpenLoop>,
 }
@@ -124,6 +137,11 @@ impl Outcome {
         self.server.map(|usage| usage.cpu_s * 1e6 / self.messages.max(1) as f64)
     }
 
+    /// Microseconds of the CPU per message that the process at `place` has used.
+    pub fn part_cpu_us_per_message(&self, place: usize) -> Option<f64> {
+        Some(self.parts.get(place)?.cpu_s * 1e6 / self.messages.max(1) as f64)
+    }
+
     /// Context switches of the server per message: (voluntary, involuntary).
     pub fn switches_per_message(&self) -> Option<(f64, f64)> {
         let per_message = |count: u64| count as f64 / self.messages.max(1) as f64;
@@ -145,7 +163,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
     let mut generator = Generator::connect(options, stop)?;
     generator.turn_until(Instant::now() + options.warm_up)?;
     generator.clear();
-    let window = Window::open(options.server)?;
+    let window = Window::open(&options.servers)?;
     generator.turn_until(window.started() + options.duration)?;
     let messages = generator.replies().sum();
     let mut outcome =
@@ -153,6 +171,12 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
     outcome.silent_connections = generator.replies().filter(|&replies| replies == 0).count();
     outcome.open_loop =
         options.rate.map(|rate| OpenLoop { rate, unanswered: generator.outstanding() });
+    if let Some(duration) = options.probe {
+        let probe = Probe::begin(&options.servers)?;
+        let before: u64 = generator.replies().sum();
+        generator.turn_until(Instant::now() + duration)?;
+        outcome.probed = Some(probe.end(generator.replies().sum::<u64>() - before)?);
+    }
     generator.drain()?;
     Ok(outcome)
 }
@@ -164,14 +188,14 @@ fn connect(address: SocketAddr, index: usize) -> Result<TcpStream> {
 }
 
 /// The time that is measured, from when it was opened.
-struct Window {
-    server: Option<u32>,
+struct Window<'a> {
+    servers: &'a [Watched],
     before: Moment,
 }
 
-impl Window {
-    fn open(server: Option<u32>) -> Result<Self> {
-        Ok(Self { server, before: Moment::now(server)? })
+impl<'a> Window<'a> {
+    fn open(servers: &'a [Watched]) -> Result<Self> {
+        Ok(Self { servers, before: Moment::now(servers)? })
     }
 
     fn started(&self) -> Instant {
@@ -186,9 +210,10 @@ impl Window {
         message_bytes: usize,
         ready_per_wait: f64,
     ) -> Result<Outcome> {
-        let (before, after) = (self.before, Moment::now(self.server)?);
+        let (before, after) = (self.before, Moment::now(self.servers)?);
         let seconds = (after.at - before.at).as_secs_f64();
         let own = after.own.since(&before.own);
+        let parts = used(&after.servers, &before.servers);
         Ok(Outcome {
             messages,
             seconds,
@@ -200,7 +225,9 @@ impl Window {
                 waited: own.waited_s / seconds,
                 ready_per_wait,
             },
-            server: after.server.zip(before.server).map(|(after, before)| after.since(&before)),
+            server: together(&parts),
+            parts,
+            probed: None,
             open_loop: None,
         })
     }
@@ -210,12 +237,29 @@ impl Window {
 struct Moment {
     at: Instant,
     own: Snapshot,
-    server: Option<Snapshot>,
+    servers: Vec<Snapshot>,
 }
 
 impl Moment {
-    fn now(server: Option<u32>) -> Result<Self> {
-        let server = server.map(Snapshot::of).transpose()?;
-        Ok(Self { at: Instant::now(), own: Snapshot::of_this_thread()?, server })
+    fn now(servers: &[Watched]) -> Result<Self> {
+        Ok(Self {
+            servers: snapshots(servers)?,
+            at: Instant::now(),
+            own: Snapshot::of_this_thread()?,
+        })
     }
+}
+
+fn snapshots(servers: &[Watched]) -> Result<Vec<Snapshot>> {
+    servers.iter().map(|watched| Snapshot::of(watched.pid)).collect()
+}
+
+/// What each process used in between.
+fn used(after: &[Snapshot], before: &[Snapshot]) -> Vec<Usage> {
+    after.iter().zip(before).map(|(after, before)| after.since(before)).collect()
+}
+
+/// What all of them used; none where there are none.
+fn together(parts: &[Usage]) -> Option<Usage> {
+    parts.iter().copied().reduce(Usage::and)
 }

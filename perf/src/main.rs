@@ -3,28 +3,31 @@
 mod cli;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use vmsgr_perf::load::churn::{self, ChurnOptions};
 use vmsgr_perf::load::idle::{self, IdleOptions, IdleOutcome};
 use vmsgr_perf::load::{self, Outcome, WARM_UP};
-use vmsgr_perf::peers::{self, epoll, monoio_echo, sleep_poll, tokio_echo};
+use vmsgr_perf::peers::{self, app_shm, epoll, epoll_relay, monoio_echo, sleep_poll, tokio_echo};
+use vmsgr_perf::probe::{Probed, Watched};
 use vmsgr_perf::suite::peer::{Peer, Place};
+use vmsgr_perf::system_calls::Means;
 use vmsgr_perf::table::{Table, figure, rate};
 use vmsgr_perf::workload::Workload;
 use vmsgr_perf::{compare, cores, spin, suite};
 
-use cli::{Builtin, Cli, Command, Compare, Load, Serve, Spin, Suite};
+use cli::{Builtin, Cli, Command, Compare, Listen, Load, Serve, Spin, Suite};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -47,6 +50,9 @@ fn load(arguments: &Load) -> Result<()> {
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
     let progress = progress(arguments)?;
+    let watched = |pid: u32| Watched { pid, reports: None };
+    let servers: Vec<Watched> = arguments.pid.map(watched).into_iter().collect();
+    let probe = arguments.pid.map(|_| load::PROBED);
     if arguments.idle {
         let options = IdleOptions {
             address: arguments.addr,
@@ -54,7 +60,7 @@ fn load(arguments: &Load) -> Result<()> {
             duration: arguments.duration,
             warm_up: WARM_UP,
             core: arguments.core,
-            server: arguments.pid,
+            servers,
         };
         let outcome = idle::run(&options, &stop)?;
         progress.finish_and_clear();
@@ -70,7 +76,8 @@ fn load(arguments: &Load) -> Result<()> {
             warm_up: WARM_UP,
             verify: arguments.verify,
             core: arguments.core,
-            server: arguments.pid,
+            servers,
+            probe,
         };
         churn::run(&options, &stop)?
     } else {
@@ -83,7 +90,8 @@ fn load(arguments: &Load) -> Result<()> {
             warm_up: WARM_UP,
             verify: arguments.verify,
             core: arguments.core,
-            server: arguments.pid,
+            servers,
+            probe,
             rate: arguments.rate,
             slow: arguments.slow,
         };
@@ -119,7 +127,7 @@ fn suite(arguments: Suite) -> Result<()> {
     let options = suite::Options {
         rounds,
         duration,
-        kinds: arguments.kind.list(),
+        kinds: arguments.kinds()?,
         workloads: all_if_empty(arguments.only, Workload::value_variants()),
         peers: all_if_empty(arguments.peers, Peer::value_variants()),
         place: place(arguments.place)?,
@@ -182,18 +190,55 @@ fn serve(arguments: &Serve) -> Result<()> {
     if let Some(core) = arguments.core {
         cores::pin(core)?;
     }
-    let listener = peers::listen(arguments.listen)?;
-    peers::announce(&listener)?;
+    let listen = match &arguments.listen {
+        Listen::Network(address) => *address,
+        Listen::Unix(path) => return serve_unix(arguments, path),
+    };
+    if let Builtin::AppShm = arguments.server {
+        return serve_app_shm(arguments, listen);
+    }
+    let listener = peers::listen(listen)?;
+    peers::announce(&listener, arguments.server.service())?;
+    let buffer = arguments.ring_bytes as usize;
     match arguments.server {
-        Builtin::Epoll => epoll::serve(&listener, epoll::Wait::Sleep),
-        Builtin::EpollSpin => epoll::serve(&listener, epoll::Wait::Spin),
+        Builtin::Epoll => epoll::serve(&listener, epoll::Wait::Sleep, epoll::BUFFER_BYTES),
+        Builtin::EpollSpin => epoll::serve(&listener, epoll::Wait::Spin, epoll::BUFFER_BYTES),
         Builtin::Tokio => tokio_echo::serve(listener),
         Builtin::MonoioEpoll => monoio_echo::serve(listener, monoio_echo::Driver::Epoll),
         Builtin::MonoioUring => monoio_echo::serve(listener, monoio_echo::Driver::Uring),
         Builtin::MonoioUringDefer => monoio_echo::serve(listener, monoio_echo::Driver::UringDefer),
         Builtin::SleepPoll => sleep_poll::serve(&listener),
+        Builtin::EpollRelay => {
+            let upstream = arguments.upstream.context("no --upstream")?;
+            epoll_relay::serve(&listener, upstream)
+        }
+        Builtin::AppEpoll => epoll::serve(&listener, epoll::Wait::Sleep, buffer),
+        Builtin::AppShm => unreachable!("it has no listener"),
     }
     .context("the server stopped")
+}
+
+fn serve_unix(arguments: &Serve, path: &Path) -> Result<()> {
+    ensure!(
+        matches!(arguments.server, Builtin::AppEpoll),
+        "only app-epoll listens on a Unix socket"
+    );
+    let listener = peers::listen_unix(path)?;
+    peers::announce_at(&format!("unix:{}", path.display()), arguments.server.service())?;
+    let buffer = arguments.ring_bytes as usize;
+    epoll::serve(&listener, epoll::Wait::Sleep, buffer).context("the server stopped")
+}
+
+fn serve_app_shm(arguments: &Serve, listen: SocketAddr) -> Result<()> {
+    let report = Arc::new(AtomicBool::new(false));
+    flag::register(SIGUSR1, Arc::clone(&report))?;
+    let options = app_shm::Options {
+        listen,
+        socket: arguments.socket.clone(),
+        ring_bytes: arguments.ring_bytes,
+        spin: Duration::from_micros(arguments.spin_us),
+    };
+    app_shm::serve(&options, &report)
 }
 
 /// A flag that the first SIGINT or SIGTERM sets, so that servers are ended and files written in
@@ -234,6 +279,9 @@ fn load_table(outcome: &Outcome) -> String {
             figure(cpu)
         );
     }
+    if let Some(probed) = &outcome.probed {
+        text += &system_calls(probed, probed.all_system_calls_per_message(), "per message");
+    }
     text += &format!(
         "generator: {:.0}% busy, waited for its core {:.1}% of the time, \
              found {} connections ready per wait\n",
@@ -254,6 +302,18 @@ fn load_table(outcome: &Outcome) -> String {
     text
 }
 
+/// How many system calls there were, or why that is not known.
+fn system_calls(probed: &Probed, count: Option<f64>, of: &str) -> String {
+    if let Some(why) = &probed.missing {
+        return format!("server, system calls: not counted: {why}\n");
+    }
+    let means = match probed.means {
+        Some(Means::Strace) => "; by strace, which slows the server down: fewer than without",
+        _ => "",
+    };
+    count.map_or(String::new(), |count| format!("server, system calls {of}: {count:.4}{means}\n"))
+}
+
 fn idle_table(outcome: &IdleOutcome) -> String {
     let mut text =
         format!("{} connections, nothing sent for {:.3} s\n", outcome.connections, outcome.seconds);
@@ -262,6 +322,10 @@ fn idle_table(outcome: &IdleOutcome) -> String {
             "server: {:.6} s CPU, {} voluntary and {} involuntary context switches\n",
             usage.cpu_s, usage.voluntary_switches, usage.involuntary_switches
         );
+    }
+    if let Some(probed) = &outcome.probed {
+        let all = probed.parts.iter().map(|part| part.system_calls).sum::<Option<u64>>();
+        text += &system_calls(probed, all.map(|count| count as f64), "in all");
     }
     text
 }

@@ -36,6 +36,18 @@ pub struct Usage {
     pub waited_s: f64,
 }
 
+impl Usage {
+    /// What both used.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            cpu_s: self.cpu_s + other.cpu_s,
+            voluntary_switches: self.voluntary_switches + other.voluntary_switches,
+            involuntary_switches: self.involuntary_switches + other.involuntary_switches,
+            waited_s: self.waited_s + other.waited_s,
+        }
+    }
+}
+
 impl Snapshot {
     /// Reads the figures of process `pid`.
     ///

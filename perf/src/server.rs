@@ -3,23 +3,30 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// How long a server may take to say that it is ready.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to end once it is told to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to tell its counters.
+const REPORT_LIMIT: Duration = Duration::from_secs(5);
 /// Lines of its stderr that are kept for the error message.
 const KEPT_LINES: usize = 10;
+
+/// No address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A running server. Dropping it ends the process and reaps it, whatever happened before.
 #[derive(Debug)]
@@ -33,7 +40,66 @@ pub struct Server {
 #[derive(Debug)]
 struct Tail {
     lines: Arc<Mutex<VecDeque<String>>>,
+    told: Arc<Told>,
     reader: JoinHandle<()>,
+}
+
+/// What was reported: lines of JSON, which are no complaints.
+#[derive(Debug, Default)]
+struct Told {
+    /// How many reports came, and the last of them.
+    last: Mutex<(u64, String)>,
+    news: Condvar,
+}
+
+/// Asks a server for its counters, as `vmsgrd` tells them: SIGUSR1, and a line of JSON on stderr.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    pid: u32,
+    told: Arc<Told>,
+}
+
+/// Doorbells, as their ringer counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doorbells {
+    /// Of others who slept.
+    pub rung: u64,
+    /// Not rung, since the other side was awake.
+    pub saved: u64,
+}
+
+impl Doorbells {
+    /// How many there were from `earlier` to now.
+    pub fn since(self, earlier: Self) -> Self {
+        Self { rung: self.rung - earlier.rung, saved: self.saved - earlier.saved }
+    }
+}
+
+impl Reports {
+    /// The doorbells that the server has rung and saved so far.
+    ///
+    /// # Errors
+    /// When it does not answer, or something else.
+    pub fn doorbells(&self) -> Result<Doorbells> {
+        let report: Value = serde_json::from_str(&self.next()?)?;
+        let figure = |name: &str| {
+            let value = report["total"][name].as_u64();
+            value.with_context(|| format!("no {name} in what process {} reports", self.pid))
+        };
+        Ok(Doorbells { rung: figure("doorbells_rung")?, saved: figure("doorbells_saved")? })
+    }
+
+    fn next(&self) -> Result<String> {
+        let last = self.told.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.0;
+        kill(Pid::from_raw(self.pid.cast_signed()), Signal::SIGUSR1)?;
+        let waited = self.told.news.wait_timeout_while(last, REPORT_LIMIT, |last| last.0 == before);
+        let (last, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if last.0 == before {
+            bail!("process {} has not told its counters", self.pid);
+        }
+        Ok(last.1.clone())
+    }
 }
 
 impl Server {
@@ -45,6 +111,16 @@ impl Server {
     /// stderr.
     pub fn start(command: Command) -> Result<Self> {
         Self::start_and_wait(command, |_, stdout| wait_until_ready(stdout))
+    }
+
+    /// Starts `command`, which must print `ready`, and may not have an address.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_without_address(command: Command) -> Result<Self> {
+        Self::start_and_wait(command, |_, stdout| {
+            wait_until_said(stdout).map(|address| address.unwrap_or(NOWHERE))
+        })
     }
 
     /// Starts `command`, which says nothing, and waits until it accepts connections at `address`.
@@ -67,8 +143,7 @@ impl Server {
         let stdout = lines(child.stdout.take().context("no stdout")?);
         let complaints = Tail::of(child.stderr.take().context("no stderr")?);
         // From here on the guard ends the process on every way out.
-        let unbound = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { child, address: unbound, complaints };
+        let mut server = Self { child, address: NOWHERE, complaints };
         match wait(&mut server.child, &stdout) {
             Ok(address) => server.address = address,
             Err(error) => {
@@ -78,7 +153,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Where it tells its counters, if it is one that does.
+    pub fn reports(&self) -> Reports {
+        Reports { pid: self.pid(), told: Arc::clone(&self.complaints.told) }
+    }
+
+    /// Where it listens; nowhere if it was started without an address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -127,9 +207,16 @@ impl Drop for Server {
 impl Tail {
     fn of(pipe: impl Read + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT_LINES)));
-        let kept = Arc::clone(&lines);
+        let (kept, told) = (Arc::clone(&lines), Arc::<Told>::default());
+        let tells = Arc::clone(&told);
         let reader = thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if line.starts_with('{') {
+                    let mut last = tells.last.lock().unwrap_or_else(PoisonError::into_inner);
+                    *last = (last.0 + 1, line);
+                    tells.news.notify_all();
+                    continue;
+                }
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.len() == KEPT_LINES {
                     kept.pop_front();
@@ -137,7 +224,7 @@ impl Tail {
                 kept.push_back(line);
             }
         });
-        Self { lines, reader }
+        Self { lines, told, reader }
     }
 }
 
@@ -184,14 +271,17 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 fn wait_until_ready(stdout: &Receiver<String>) -> Result<SocketAddr> {
+    wait_until_said(stdout)?.context("it said `ready` without `listening ADDR`")
+}
+
+/// Until it is ready; where it listens, if it has said so.
+fn wait_until_said(stdout: &Receiver<String>) -> Result<Option<SocketAddr>> {
     let deadline = Instant::now() + START_LIMIT;
     let mut address = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match stdout.recv_timeout(left) {
-            Ok(line) if line == "ready" => {
-                return address.context("it said `ready` without `listening ADDR`");
-            }
+            Ok(line) if line == "ready" => return Ok(address),
             Ok(line) => address = address.or_else(|| parse_listening(&line)),
             Err(RecvTimeoutError::Timeout) => {
                 bail!("it did not say `ready` within {} s", START_LIMIT.as_secs())
@@ -248,6 +338,19 @@ mod tests {
         let pid = server.pid();
         drop(server);
         assert!(crate::proc::Snapshot::of(pid).is_err());
+    }
+
+    #[test]
+    fn reports_are_asked_for_and_are_no_complaints() {
+        let report = r#"{"total":{"doorbells_rung":'$n',"doorbells_saved":7}}"#;
+        let tell = format!("tell() {{ n=$((n+2)); echo '{report}' >&2; }}");
+        let script = format!("n=0; {tell}; trap tell USR1; echo ready; while :; do :; done");
+        let server = Server::start_without_address(shell(&script)).unwrap();
+        let before = server.reports().doorbells().unwrap();
+        assert_eq!(before, Doorbells { rung: 2, saved: 7 });
+        let after = server.reports().doorbells().unwrap();
+        assert_eq!(after.since(before), Doorbells { rung: 2, saved: 0 });
+        assert_eq!(server.complaints.to_string(), "");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use svg::Document;
 use crate::cores;
 use crate::load::{self, Outcome, WARM_UP};
 use crate::picture::curves::{Axis, Curve, Panel, curves};
+use crate::probe::Watched;
 use crate::server::Server;
 use crate::suite::disturbance::{Disturbance, Watch};
 use crate::suite::machine::Machine;
@@ -230,7 +231,8 @@ fn attempt_sample(
         warm_up: WARM_UP,
         verify: false,
         core: Some(place.load_core),
-        server: Some(server.pid()),
+        servers: vec![Watched { pid: server.pid(), reports: None }],
+        probe: None,
         rate: Some(due),
         slow: 0,
     };
@@ -247,7 +249,7 @@ fn attempt_sample(
 
 fn start(name: Name, place: &Place) -> Result<Server> {
     match name {
-        Name::EpollSpin => Ok(Peer::EpollSpin.start(place)?.server),
+        Name::EpollSpin => Ok(Peer::EpollSpin.start(Kind::Echo, place)?.server),
         Name::Spin(us) => {
             let mut command = Command::new(&place.vmsgrd);
             command.args(["--core-mask", &core_mask(place.server_core), "--spin-us", us]);

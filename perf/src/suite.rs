@@ -23,7 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cores;
 use crate::load::churn::{self, ChurnOptions};
 use crate::load::idle::{self, IdleOptions};
-use crate::load::{self, WARM_UP};
+use crate::load::{self, PROBED, WARM_UP};
 use crate::workload::{Kind, Shape, Workload};
 use disturbance::{Disturbance, Watch};
 use peer::{Absent, Peer, Place, Running};
@@ -97,8 +97,9 @@ fn section(
         let mut round = Vec::with_capacity(plan.peers.len());
         for &peer in &plan.peers {
             let (name, peer_name) = (workload.name(), peer.name());
-            progress.set_message(format!("{name} {number}/{} {peer_name}", options.rounds));
-            let sample = sample(options, workload, peer, stop)
+            let kind = plan.kind.prefix();
+            progress.set_message(format!("{kind}{name} {number}/{} {peer_name}", options.rounds));
+            let sample = sample(options, workload, (plan.kind, peer), stop)
                 .with_context(|| format!("{peer_name} under {name}"))?;
             round.push(sample);
             progress.inc(1);
@@ -117,7 +118,7 @@ fn section(
 /// What there is to do, without what nobody or nothing is left for.
 fn plan(options: &Options) -> Vec<Plan> {
     let plan = |&kind: &Kind| {
-        let of_kind = options.peers.iter().copied().filter(|peer| peer.kind() == kind);
+        let of_kind = options.peers.iter().copied().filter(|peer| peer.takes_part_in(kind));
         let all: Vec<(Peer, Option<Absent>)> = of_kind.map(|peer| (peer, peer.absence())).collect();
         let fits = |workload: &&Workload| kind.workloads().contains(workload);
         Plan {
@@ -143,7 +144,8 @@ fn check(options: &Options) -> Result<()> {
         "--server-core and --load-core are both {load_core}: generator and server would measure \
          each other"
     );
-    let wanted = options.peers.iter().any(|p| p.is_vmsgrd() && options.kinds.contains(&p.kind()));
+    let takes_part = |p: &&Peer| options.kinds.iter().any(|&kind| p.takes_part_in(kind));
+    let wanted = options.peers.iter().filter(takes_part).any(|peer| peer.is_vmsgrd());
     if wanted {
         ensure!(
             vmsgrd.is_file(),
@@ -157,7 +159,12 @@ fn check(options: &Options) -> Result<()> {
 
 /// One sample; taken again while the machine is busy with something else, and in the end the least
 /// disturbed one.
-fn sample(options: &Options, workload: Workload, peer: Peer, stop: &AtomicBool) -> Result<Sample> {
+fn sample(
+    options: &Options,
+    workload: Workload,
+    peer: (Kind, Peer),
+    stop: &AtomicBool,
+) -> Result<Sample> {
     let mut best = attempt_sample(options, workload, peer, stop)?;
     while !best.is_clean() && best.attempts < ATTEMPTS {
         // Whoever disturbed it may be done by then.
@@ -175,10 +182,10 @@ fn sample(options: &Options, workload: Workload, peer: Peer, stop: &AtomicBool) 
 fn attempt_sample(
     options: &Options,
     workload: Workload,
-    peer: Peer,
+    (kind, peer): (Kind, Peer),
     stop: &AtomicBool,
 ) -> Result<Sample> {
-    let mut server = peer.start(&options.place)?;
+    let mut server = peer.start(kind, &options.place)?;
     let watch = Watch::start([options.place.server_core, options.place.load_core])?;
     // On a thread of its own, because it is pinned and servers that are started later would inherit
     // that.
@@ -190,7 +197,7 @@ fn attempt_sample(
     // When the server died, that is the reason, and not the reset that the generator saw.
     server.check()?;
     let measured = measured.map_err(|_| anyhow!("the generator panicked"))??;
-    let disturbance = Disturbance::new(stolen, peer.kind(), &measured);
+    let disturbance = Disturbance::new(stolen, kind, &measured);
     Ok(Sample { measured, disturbance, attempts: 1 })
 }
 
@@ -200,9 +207,11 @@ fn measure(
     running: &Running,
     stop: &AtomicBool,
 ) -> Result<Measured> {
-    let (address, server) = (running.address(), Some(running.server.pid()));
+    let (address, servers) = (running.address(), running.watched());
     let core = Some(options.place.load_core);
     let (duration, warm_up) = (options.duration, WARM_UP);
+    // Not worth more than what is measured.
+    let probe = Some(PROBED.min(options.duration));
     Ok(match workload.shape() {
         Shape::Closed { connections, depth, size, slow } => {
             let options = load::Options {
@@ -214,7 +223,8 @@ fn measure(
                 warm_up,
                 verify: false,
                 core,
-                server,
+                servers,
+                probe,
                 rate: None,
                 slow,
             };
@@ -229,12 +239,13 @@ fn measure(
                 warm_up,
                 verify: false,
                 core,
-                server,
+                servers,
+                probe,
             };
             Measured::Load(churn::run(&options, stop)?)
         }
         Shape::Idle { connections } => {
-            let options = IdleOptions { address, connections, duration, warm_up, core, server };
+            let options = IdleOptions { address, connections, duration, warm_up, core, servers };
             Measured::Idle(idle::run(&options, stop)?)
         }
     })

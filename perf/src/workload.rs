@@ -5,12 +5,16 @@ use serde::{Deserialize, Serialize};
 
 /// What a server does with the bytes, and so whom it can be compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Sends them back itself.
     Echo,
     /// Passes them on to another server, and that one's answers back.
     Relay,
+    /// Passes them on to an application that sends them back, on the same core.
+    App,
+    /// The same, with the application on the core of the generator.
+    AppApart,
 }
 
 /// A named load.
@@ -72,14 +76,36 @@ impl Kind {
         match self {
             Self::Echo => "echo",
             Self::Relay => "relay",
+            Self::App => "app",
+            Self::AppApart => "app-apart",
         }
+    }
+
+    /// What the servers do, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Relay => "relay, with the server behind it beside the generator",
+            Self::App => "an echo as an application, on the core of its daemon or proxy",
+            Self::AppApart => "an echo as an application, on the core of the generator",
+        }
+    }
+
+    /// There is an application, apart from who has the sockets.
+    pub fn is_app(self) -> bool {
+        matches!(self, Self::App | Self::AppApart)
+    }
+
+    /// Before a workload's name, where it is not the echo.
+    pub fn prefix(self) -> String {
+        if self == Self::Echo { String::new() } else { format!("{} ", self.name()) }
     }
 
     /// The workloads that say something about it.
     pub fn workloads(self) -> &'static [Workload] {
         use Workload::{Bulk, Fan, Op4k, Ping, Pipeline};
         match self {
-            Self::Echo => Workload::value_variants(),
+            Self::Echo | Self::App | Self::AppApart => Workload::value_variants(),
             Self::Relay => &[Ping, Fan, Pipeline, Op4k, Bulk],
         }
     }

@@ -42,35 +42,49 @@ fn failure(output: &Output) -> String {
     stderr
 }
 
+fn relay(upstream: &Server) -> Server {
+    let upstream = upstream.address().to_string();
+    let command = ["serve", "epoll-relay", "--listen", "127.0.0.1:0", "--upstream", &upstream];
+    Server::start(bench(&command)).unwrap()
+}
+
 /// Every built-in server that this machine can run.
 fn builtins() -> Vec<&'static str> {
-    let echoes = Peer::value_variants().iter().filter(|peer| peer.kind() == Kind::Echo);
+    let echoes = Peer::value_variants().iter().filter(|peer| peer.takes_part_in(Kind::Echo));
     let builtins = echoes.filter(|peer| !peer.is_vmsgrd() && peer.absence().is_none());
     builtins.map(|peer| peer.name()).collect()
+}
+
+/// The last two do not fit into the sockets' buffers: short writes and EPOLLOUT, on both sides.
+fn brings_back_what_it_is_sent(name: &str, server: &Server) {
+    for shape in [
+        "--connections 1 --size 1",
+        "--connections 20 --depth 16 --size 64",
+        "--connections 3 --depth 3 --size 100003",
+        "--connections 2 --depth 4 --size 3000000",
+    ] {
+        let arguments = format!("{shape} --verify --duration 0.2 --pid {}", server.pid());
+        let text = success(&load(server.address(), &arguments));
+        assert!(text.contains("msgs/s") && text.contains("us CPU"), "{name} {shape}\n{text}");
+        assert!(!text.contains("no reply"), "{name} {shape}\n{text}");
+    }
 }
 
 #[test]
 fn every_server_echoes_byte_for_byte() {
     assert!(builtins().len() >= 6, "{:?}", builtins());
     for name in builtins() {
-        let server = serve(name);
-        // The last two do not fit into the sockets' buffers: short writes and EPOLLOUT, on both
-        // sides.
-        for shape in [
-            "--connections 1 --size 1",
-            "--connections 20 --depth 16 --size 64",
-            "--connections 3 --depth 3 --size 100003",
-            "--connections 2 --depth 4 --size 3000000",
-        ] {
-            let output = load(
-                server.address(),
-                &format!("{shape} --verify --duration 0.2 --pid {}", server.pid()),
-            );
-            let text = success(&output);
-            assert!(text.contains("msgs/s") && text.contains("us CPU"), "{name} {shape}\n{text}");
-            assert!(!text.contains("no reply"), "{name} {shape}\n{text}");
-        }
+        brings_back_what_it_is_sent(name, &serve(name));
     }
+}
+
+#[test]
+fn the_plain_relay_relays_byte_for_byte() {
+    let upstream = serve("epoll");
+    brings_back_what_it_is_sent("epoll-relay", &relay(&upstream));
+    let alone = bench(&["serve", "epoll-relay", "--listen", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("--upstream"));
 }
 
 #[test]

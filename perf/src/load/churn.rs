@@ -16,6 +16,7 @@ use super::pattern::Pattern;
 use super::{Outcome, PATIENCE, TICK, Window};
 use crate::cores;
 use crate::latency::Latency;
+use crate::probe::{Probe, Watched};
 
 /// Loopback addresses that connections come from, in turn. A closed connection keeps its port for
 /// a while (TIME_WAIT), and one address has only 28,000 of them: two seconds' worth.
@@ -33,7 +34,8 @@ pub struct ChurnOptions {
     pub warm_up: Duration,
     pub verify: bool,
     pub core: Option<usize>,
-    pub server: Option<u32>,
+    pub servers: Vec<Watched>,
+    pub probe: Option<Duration>,
 }
 
 /// Connects, exchanges and closes for the duration. A message of the outcome is one such life, its
@@ -64,11 +66,16 @@ pub fn run(options: &ChurnOptions, stop: &AtomicBool) -> Result<Outcome> {
     }
     visitors.turn_until(Instant::now() + options.warm_up, stop)?;
     visitors.clear();
-    let window = Window::open(options.server)?;
+    let window = Window::open(&options.servers)?;
     visitors.turn_until(window.started() + options.duration, stop)?;
     let effort = visitors.events as f64 / visitors.waits.max(1) as f64;
-    let outcome =
+    let mut outcome =
         window.close(visitors.completed, visitors.latency.percentiles(), options.size, effort)?;
+    if let Some(duration) = options.probe {
+        let (probe, before) = (Probe::begin(&options.servers)?, visitors.completed);
+        visitors.turn_until(Instant::now() + duration, stop)?;
+        outcome.probed = Some(probe.end(visitors.completed - before)?);
+    }
     visitors.drain(stop)?;
     Ok(outcome)
 }

@@ -9,9 +9,10 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{TICK, connect};
+use super::{TICK, connect, snapshots, together, used};
 use crate::cores;
-use crate::proc::{Snapshot, Usage};
+use crate::probe::{Probe, Probed, Watched};
+use crate::proc::Usage;
 
 /// What to hold open, for how long.
 #[derive(Debug, Clone)]
@@ -22,7 +23,7 @@ pub struct IdleOptions {
     pub duration: Duration,
     pub warm_up: Duration,
     pub core: Option<usize>,
-    pub server: Option<u32>,
+    pub servers: Vec<Watched>,
 }
 
 /// What the server did while nobody spoke.
@@ -32,8 +33,14 @@ pub struct IdleOutcome {
     pub connections: usize,
     /// How long it was watched.
     pub seconds: f64,
-    /// What it used meanwhile; present when a process was named.
+    /// What it used meanwhile, all its processes together; present when one was named.
     pub server: Option<Usage>,
+    /// What each of the processes used.
+    #[serde(default)]
+    pub parts: Vec<Usage>,
+    /// System calls, counted after that for as long again.
+    #[serde(default)]
+    pub probed: Option<Probed>,
 }
 
 /// Opens the connections, lets the warm-up pass, and watches the server for the duration.
@@ -53,14 +60,23 @@ pub fn run(options: &IdleOptions, stop: &AtomicBool) -> Result<IdleOutcome> {
         streams.push(stream);
     }
     rest(&epoll, options.warm_up, stop)?;
-    let snapshot = || options.server.map(Snapshot::of).transpose();
-    let (before, started) = (snapshot()?, Instant::now());
+    // Not asked for its counters: to tell them is something to do.
+    let silent = |watched: &Watched| Watched { pid: watched.pid, reports: None };
+    let servers: Vec<Watched> = options.servers.iter().map(silent).collect();
+    let (before, started) = (snapshots(&servers)?, Instant::now());
     rest(&epoll, options.duration, stop)?;
-    let (after, elapsed) = (snapshot()?, started.elapsed());
+    let (after, elapsed) = (snapshots(&servers)?, started.elapsed());
+    // After that, since strace wakes those whom it begins to watch.
+    let probe = Probe::begin(&servers)?;
+    rest(&epoll, options.duration, stop)?;
+    let probed = (!servers.is_empty()).then(|| probe.end(0)).transpose()?;
+    let parts = used(&after, &before);
     Ok(IdleOutcome {
         connections: streams.len(),
         seconds: elapsed.as_secs_f64(),
-        server: after.zip(before).map(|(after, before)| after.since(&before)),
+        server: together(&parts),
+        parts,
+        probed,
     })
 }
 

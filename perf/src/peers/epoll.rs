@@ -5,14 +5,48 @@
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 /// Size of the read buffer in bytes: two messages of 128 KiB in one read. Half of it costs a fifth
 /// more CPU on those, the double gains nothing, and small messages do not care.
-const BUFFER_BYTES: usize = 256 * 1024;
+pub const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What gives connections.
+pub trait Listener: AsFd + AsRawFd {
+    /// A connection.
+    type Stream: Read + Write + AsFd + AsRawFd + std::fmt::Debug;
+
+    /// The next connection, ready to be used without blocking.
+    ///
+    /// # Errors
+    /// As `accept(2)`.
+    fn next(&self) -> Result<Self::Stream>;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    fn next(&self) -> Result<TcpStream> {
+        let (stream, _) = self.accept()?;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    fn next(&self) -> Result<UnixStream> {
+        let (stream, _) = self.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    }
+}
 
 /// What the loop does when no socket is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,17 +58,18 @@ pub enum Wait {
 }
 
 #[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
+struct Connection<S> {
+    stream: S,
     /// What the last write left; while there is some, the interest is EPOLLOUT instead of EPOLLIN.
     rest: Vec<u8>,
 }
 
-/// Echoes whatever arrives on connections to `listener`, for ever.
+/// Echoes whatever arrives on connections to `listener`, for ever, with at most `buffer_bytes` a
+/// read.
 ///
 /// # Errors
 /// When epoll or accept fails. A connection that fails ends alone.
-pub fn serve(listener: &TcpListener, wait: Wait) -> Result<()> {
+pub fn serve<L: Listener>(listener: &L, wait: Wait, buffer_bytes: usize) -> Result<()> {
     let timeout = match wait {
         Wait::Sleep => EpollTimeout::NONE,
         Wait::Spin => EpollTimeout::ZERO,
@@ -43,8 +78,8 @@ pub fn serve(listener: &TcpListener, wait: Wait) -> Result<()> {
     epoll.add(listener, interest(EpollFlags::EPOLLIN, listener))?;
     // By descriptor. One that is closed leaves epoll by itself, and each descriptor has at most one
     // event in a batch, so no event can meet a connection that took over its number.
-    let mut connections: Vec<Option<Connection>> = Vec::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut connections: Vec<Option<Connection<L::Stream>>> = Vec::new();
+    let mut buffer = vec![0; buffer_bytes];
     let mut events = [EpollEvent::empty(); 256];
     loop {
         let ready = match epoll.wait(&mut events, timeout) {
@@ -66,7 +101,7 @@ pub fn serve(listener: &TcpListener, wait: Wait) -> Result<()> {
     }
 }
 
-impl Connection {
+impl<S: Read + Write + AsFd + AsRawFd> Connection<S> {
     /// One read and one write, or one write of what is left. False when the connection is over.
     fn on_event(&mut self, epoll: &Epoll, buffer: &mut [u8]) -> bool {
         let step = if self.rest.is_empty() { self.echo(epoll, buffer) } else { self.flush(epoll) };
@@ -102,21 +137,19 @@ impl Connection {
     }
 }
 
-fn accept_all(
+fn accept_all<L: Listener>(
     epoll: &Epoll,
-    listener: &TcpListener,
-    connections: &mut Vec<Option<Connection>>,
+    listener: &L,
+    connections: &mut Vec<Option<Connection<L::Stream>>>,
 ) -> Result<()> {
     loop {
-        let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
+        let stream = match listener.next() {
+            Ok(stream) => stream,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             // The peer was gone before it was accepted; the next one may still be there.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
         };
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
         epoll.add(&stream, interest(EpollFlags::EPOLLIN, &stream))?;
         let index = key(&stream) as usize;
         if connections.len() <= index {

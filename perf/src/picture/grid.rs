@@ -61,6 +61,8 @@ pub enum Mark {
         /// The figure.
         text: String,
     },
+    /// A bar in two parts: the length of the first, and the whole.
+    Parts(f64, Box<Self>),
     /// p50, p90, p99, p99.9 and the longest, in this order, on the panel's log axis.
     Percentiles([f64; 5]),
     /// Words instead of a figure.
@@ -125,10 +127,15 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
         let label = text(from - 8.0, middle + 4.0, &row.label).set("text-anchor", "end");
         let weight = if row.strong { "bold" } else { "normal" };
         document = document.add(label.set("font-weight", weight));
-        document = match &row.mark {
+        let (first, mark) = match &row.mark {
+            Mark::Parts(first, whole) => (Some(*first), whole.as_ref()),
+            mark => (None, mark),
+        };
+        document = match mark {
             Mark::Bar { median, min, max, text } => {
-                bar(document, row, &scale, middle, [*median, *min, *max], text)
+                bar(document, row, &scale, middle, (first, [*median, *min, *max]), text)
             }
+            Mark::Parts(..) => document,
             Mark::Percentiles(values) => dots(document, row, &scale, middle, to, values),
             Mark::Note(note) => {
                 document.add(text(from + 6.0, middle + 4.0, note).set("fill", FAINT))
@@ -139,11 +146,14 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
 }
 
 fn longest_bar(panel: &Panel) -> f64 {
-    let longest = |row: &Row| match &row.mark {
-        Mark::Bar { median, max, .. } => median.max(*max),
-        _ => 0.0,
-    };
-    panel.rows.iter().map(longest).fold(0.0, f64::max)
+    fn longest(mark: &Mark) -> f64 {
+        match mark {
+            Mark::Bar { median, max, .. } => median.max(*max),
+            Mark::Parts(_, whole) => longest(whole),
+            Mark::Percentiles(_) | Mark::Note(_) => 0.0,
+        }
+    }
+    panel.rows.iter().map(|row| longest(&row.mark)).fold(0.0, f64::max)
 }
 
 fn axis(mut document: Document, scale: &Scale, top: f64, bottom: f64) -> Document {
@@ -167,20 +177,27 @@ fn bar(
     row: &Row,
     scale: &Scale,
     middle: f64,
-    [median, min, max]: [f64; 3],
+    (first, [median, min, max]): (Option<f64>, [f64; 3]),
     figure: &str,
 ) -> Document {
     let (from, to) = (scale.at(0.0), scale.at(median));
-    let shape = Rectangle::new()
-        .set("x", round(from))
-        .set("y", round(middle - 7.0))
-        .set("width", round(to - from))
-        .set("height", 14)
-        .set("fill", row.colour);
+    let shape = |to: f64| {
+        Rectangle::new()
+            .set("x", round(from))
+            .set("y", round(middle - 7.0))
+            .set("width", round(to - from))
+            .set("height", 14)
+            .set("fill", row.colour)
+    };
+    let document = match first {
+        Some(first) => {
+            document.add(shape(to).set("fill-opacity", 0.4)).add(shape(scale.at(first.min(median))))
+        }
+        None => document.add(shape(to)),
+    };
     let weight = if row.strong { "bold" } else { "normal" };
     let figure = text(scale.at(max).max(to) + 6.0, middle + 4.0, figure);
     document
-        .add(shape)
         .add(line(scale.at(min), middle, scale.at(max), middle, INK))
         .add(figure.set("font-weight", weight))
 }

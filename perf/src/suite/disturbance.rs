@@ -17,15 +17,21 @@ const STOLEN_LIMIT: f64 = 0.01;
 /// machine stays below 0.01, one other busy process on the core makes it 0.3 to 0.5.
 const WAITED_LIMIT: f64 = 0.02;
 
+/// So much of the generator's waiting is nobody's fault where two processes before it wake each
+/// other: each of its many sleeps ends with a moment between being woken and being on the core, and
+/// the kernel's own work for others is done there.
+const WAKING: f64 = 0.1;
+
 /// What others took, as shares of the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disturbance {
     /// Taken by the hypervisor, from the core that suffered more.
     pub stolen: f64,
-    /// Taken by other processes of this machine from the server.
+    /// Taken by other processes of this machine from the server; zero where it shares its core with
+    /// its application.
     pub server_waited: f64,
     /// Taken by other processes of this machine from the generator; zero where the server behind a
-    /// relay shares its core, and waiting is no disturbance.
+    /// relay, or an application, shares its core, and waiting is no disturbance.
     pub generator_waited: f64,
 }
 
@@ -33,13 +39,15 @@ impl Disturbance {
     /// With the share that was stolen, and what the sample itself tells.
     pub fn new(stolen: f64, kind: Kind, measured: &Measured) -> Self {
         let waited = measured.server().map_or(0.0, |usage| usage.waited_s) / measured.seconds();
-        let generator_waited = match measured {
-            Measured::Load(outcome) if kind == Kind::Echo => outcome.generator.waited,
-            Measured::Load(_) => 0.0,
+        let server_waited = if kind.is_app() { 0.0 } else { waited };
+        let generator_waited = match (measured, kind) {
+            (Measured::Load(outcome), Kind::Echo) => outcome.generator.waited,
+            (Measured::Load(outcome), Kind::App) => (outcome.generator.waited - WAKING).max(0.0),
+            (Measured::Load(_), Kind::Relay | Kind::AppApart) => 0.0,
             // It only sleeps.
-            Measured::Idle(_) => 0.0,
+            (Measured::Idle(_), _) => 0.0,
         };
-        Self { stolen, server_waited: waited, generator_waited }
+        Self { stolen, server_waited, generator_waited }
     }
 
     /// All of it together, to tell which of two samples had less.

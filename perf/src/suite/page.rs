@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use svg::Document;
 
 use super::peer::Peer;
 use super::report::Report;
-use super::summary::{CPU, Figure, RATE, Section};
+use super::summary::{CPU, FRONT_CPU, Figure, RATE, Section};
 use crate::load::Outcome;
 use crate::picture::grid::{Mark, Panel, Row, grid};
 use crate::table::{escape, figure, rate};
@@ -57,7 +58,7 @@ pub fn write(report: &Report, folder: &Path) -> Result<()> {
 /// Three pictures for each kind of servers.
 fn pictures(report: &Report) -> Vec<Picture> {
     let mut pictures = Vec::new();
-    for kind in [Kind::Echo, Kind::Relay] {
+    for &kind in Kind::value_variants() {
         let of_kind = |section: &&Section| section.kind == kind;
         let sections: Vec<&Section> = report.sections.iter().filter(of_kind).collect();
         if sections.is_empty() {
@@ -111,11 +112,20 @@ fn cpu(kind: Kind, sections: &[&Section]) -> Document {
         if is_idle(section) {
             return bar(section.idle_cpu_ms_per_s(peer), |x| format!("{} ms/s", figure(x)));
         }
-        bar(section.spread(peer, CPU), |x| format!("{} us", figure(x)))
+        let bar = bar(section.spread(peer, CPU), |x| format!("{} us", figure(x)));
+        match section.spread(peer, FRONT_CPU) {
+            Some(front) => Mark::Parts(front.median, Box::new(bar)),
+            None => bar,
+        }
     };
+    let of = if kind.is_app() { "both sides" } else { "the server" };
+    let parts =
+        if kind.is_app() { "Full: who has the sockets; light: the application. " } else { "" };
     grid(
-        &format!("{}: CPU time of the server per message", kind.name()),
-        "Shorter is better. User and system time. idle: per second, with nothing to do.",
+        &format!("{}: CPU time of {of} per message", kind.name()),
+        &format!(
+            "Shorter is better. {parts}User and system time. idle: per second, with nothing to do."
+        ),
         &panels(sections, mark),
     )
 }
@@ -158,15 +168,15 @@ fn panels(sections: &[&Section], mark: impl Fn(&Section, Peer) -> Mark) -> Vec<P
 /// The daemon stands out; relatives look related.
 fn colour(peer: Peer) -> &'static str {
     match peer {
-        Peer::Vmsgrd | Peer::VmsgrdRelay => "#c8102e",
-        Peer::Epoll => "#5b6c7d",
+        Peer::Vmsgrd | Peer::VmsgrdRelay | Peer::AppShm => "#c8102e",
+        Peer::Epoll | Peer::EpollRelay | Peer::AppEpoll => "#5b6c7d",
         Peer::EpollSpin => "#9aa7b4",
         Peer::Tokio => "#3f7cac",
         Peer::MonoioEpoll => "#7fb7be",
         Peer::MonoioUring => "#4f9d8f",
         Peer::MonoioUringDefer => "#2a6f5f",
         Peer::SleepPoll => "#e0a030",
-        Peer::Haproxy => "#3f7cac",
+        Peer::Haproxy | Peer::AppHaproxy => "#3f7cac",
     }
 }
 

@@ -8,9 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::peers::monoio_echo::{self, Driver};
+use crate::probe::Watched;
 use crate::server::{Server, describe};
 use crate::workload::Kind;
 
@@ -44,6 +45,14 @@ pub enum Peer {
     VmsgrdRelay,
     /// HAProxy in TCP mode.
     Haproxy,
+    /// The plain epoll loop that relays: what the system calls alone cost.
+    EpollRelay,
+    /// An application that has its sockets itself: the plain epoll loop, 64 KiB a read.
+    AppEpoll,
+    /// The same on a Unix socket, behind HAProxy in TCP mode.
+    AppHaproxy,
+    /// The same over shared memory, behind the daemon.
+    AppShm,
 }
 
 /// A peer that takes no part, and why: it is shown, never left out silently.
@@ -69,10 +78,15 @@ pub struct Place {
 /// A peer that runs, with all it needs. The fields are dropped in this order.
 #[derive(Debug)]
 pub struct Running {
-    /// The server that is measured.
+    /// The server that is measured, or who stands before an application.
     pub server: Server,
+    /// The other process that is measured.
+    application: Option<Server>,
     upstream: Option<Server>,
+    address: SocketAddr,
+    watched: Vec<Watched>,
     _config: Option<NamedTempFile>,
+    _folder: Option<TempDir>,
 }
 
 impl Peer {
@@ -89,26 +103,34 @@ impl Peer {
             Self::SleepPoll => "sleep-poll",
             Self::VmsgrdRelay => "vmsgrd-relay",
             Self::Haproxy => "haproxy",
+            Self::EpollRelay => "epoll-relay",
+            Self::AppEpoll => "app-epoll",
+            Self::AppHaproxy => "app-haproxy",
+            Self::AppShm => "app-shm",
         }
     }
 
-    /// What it does, and so whom it is compared with.
-    pub fn kind(self) -> Kind {
+    /// It is compared with others that do this.
+    pub fn takes_part_in(self, kind: Kind) -> bool {
         match self {
-            Self::VmsgrdRelay | Self::Haproxy => Kind::Relay,
-            _ => Kind::Echo,
+            Self::VmsgrdRelay | Self::Haproxy | Self::EpollRelay => kind == Kind::Relay,
+            Self::AppEpoll | Self::AppHaproxy | Self::AppShm => kind.is_app(),
+            _ => kind == Kind::Echo,
         }
     }
 
     /// It is the daemon.
     pub fn is_vmsgrd(self) -> bool {
-        matches!(self, Self::Vmsgrd | Self::VmsgrdRelay)
+        matches!(self, Self::Vmsgrd | Self::VmsgrdRelay | Self::AppShm)
     }
 
     /// It is one whom the daemon has to be level with: what uses epoll and sleeps when there is
     /// nothing to do, or the established relay.
     pub fn is_reference(self) -> bool {
-        matches!(self, Self::Epoll | Self::Tokio | Self::MonoioEpoll | Self::Haproxy)
+        matches!(
+            self,
+            Self::Epoll | Self::Tokio | Self::MonoioEpoll | Self::Haproxy | Self::AppEpoll
+        )
     }
 
     /// Why it cannot take part on this machine, when it cannot.
@@ -116,7 +138,7 @@ impl Peer {
         let driver = match self {
             Self::MonoioUring => Driver::Uring,
             Self::MonoioUringDefer => Driver::UringDefer,
-            Self::Haproxy => {
+            Self::Haproxy | Self::AppHaproxy => {
                 let reason = "not installed: apt-get install haproxy".to_owned();
                 return find("haproxy").is_none().then_some(Absent { peer: self, reason });
             }
@@ -130,52 +152,65 @@ impl Peer {
     ///
     /// # Errors
     /// When it cannot be started or ends by itself.
-    pub fn start(self, place: &Place) -> Result<Running> {
-        let mut upstream = None;
-        if self.kind() == Kind::Relay {
-            upstream = Some(Server::start(builtin(Self::Epoll, place.load_core)?)?);
+    pub fn start(self, kind: Kind, place: &Place) -> Result<Running> {
+        match self {
+            Self::AppEpoll => {
+                Running::alone(Server::start(app_epoll(place.app_core(kind), "127.0.0.1:0")?)?)
+            }
+            Self::AppHaproxy => start_app_haproxy(kind, place),
+            Self::AppShm => start_app_shm(kind, place),
+            _ if kind == Kind::Relay => {
+                let upstream = Server::start(builtin(Self::Epoll, place.load_core)?)?;
+                let behind = upstream.address().to_string();
+                let mut running = match self {
+                    Self::Haproxy => start_haproxy(place, &behind)?,
+                    _ => Running::alone(Server::start(self.command(place, &behind)?)?)?,
+                };
+                running.upstream = Some(upstream);
+                Ok(running)
+            }
+            _ => Running::alone(Server::start(self.command(place, "")?)?),
         }
-        let behind = upstream.as_ref().map(|server| server.address().to_string());
-        let command = self.command(place, behind.as_deref())?;
-        if self != Self::Haproxy {
-            return Ok(Running { server: Server::start(command)?, upstream, _config: None });
-        }
-        let mut command = command;
-        let mut config = NamedTempFile::with_prefix("vmsgr-bench-haproxy-")?;
-        config.write_all(HAPROXY_CONFIG.as_bytes())?;
-        // It cannot be told to take any free port, and to say which.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        command.env("LISTEN", address.to_string()).arg(config.path());
-        let server = Server::start_listening(command, address)?;
-        Ok(Running { server, upstream, _config: Some(config) })
     }
 
     /// The commands that [`start`](Self::start) runs, as one would type them.
     ///
     /// # Errors
     /// When the path of this program is not known.
-    pub fn describe(self, place: &Place) -> Result<String> {
-        if self.kind() == Kind::Echo {
-            return Ok(describe(&self.command(place, None)?));
-        }
-        let mut command = self.command(place, Some("127.0.0.1:PORT"))?;
-        if self == Self::Haproxy {
-            command.env("LISTEN", "127.0.0.1:PORT").arg("perf/haproxy.cfg");
-        }
-        let upstream = describe(&builtin(Self::Epoll, place.load_core)?);
-        Ok(format!("{}, before {upstream}", describe(&command)))
+    pub fn describe(self, kind: Kind, place: &Place) -> Result<String> {
+        let core = place.app_core(kind);
+        Ok(match self {
+            Self::AppEpoll => describe(&app_epoll(core, "127.0.0.1:0")?),
+            Self::AppHaproxy => {
+                let front = describe(&haproxy_at(place, "127.0.0.1:PORT", "unix@SOCKET"));
+                format!("{front}, before {}", describe(&app_epoll(core, "unix:SOCKET")?))
+            }
+            Self::AppShm => {
+                let socket = Path::new("SOCKET");
+                let front = describe(&vmsgrd_for_applications(place, socket));
+                format!("{front}, before {}", describe(&app_shm(core, socket)?))
+            }
+            _ if kind == Kind::Relay => {
+                let front = match self {
+                    Self::Haproxy => haproxy_at(place, "127.0.0.1:PORT", "127.0.0.1:PORT"),
+                    _ => self.command(place, "127.0.0.1:PORT")?,
+                };
+                let upstream = describe(&builtin(Self::Epoll, place.load_core)?);
+                format!("{}, before {upstream}", describe(&front))
+            }
+            _ => describe(&self.command(place, "")?),
+        })
     }
 
-    fn command(self, place: &Place, upstream: Option<&str>) -> Result<Command> {
+    /// Of those that need no files.
+    fn command(self, place: &Place, upstream: &str) -> Result<Command> {
         let core = place.server_core;
-        let upstream = upstream.unwrap_or_default();
         match self {
             Self::Vmsgrd => Ok(vmsgrd(place, "127.0.0.1:0=echo")),
             Self::VmsgrdRelay => Ok(vmsgrd(place, &format!("127.0.0.1:0=relay:{upstream}"))),
-            Self::Haproxy => {
-                let mut command = Command::new(find("haproxy").unwrap_or("haproxy".into()));
-                command.env("UPSTREAM", upstream).env("CORE", core.to_string());
-                command.args(["-db", "-f"]);
+            Self::EpollRelay => {
+                let mut command = builtin(self, core)?;
+                command.args(["--upstream", upstream]);
                 Ok(command)
             }
             _ => builtin(self, core),
@@ -183,19 +218,88 @@ impl Peer {
     }
 }
 
+impl Place {
+    /// Core of the application.
+    fn app_core(&self, kind: Kind) -> usize {
+        if kind == Kind::AppApart { self.load_core } else { self.server_core }
+    }
+}
+
+/// Before what listens at `upstream`.
+fn start_haproxy(place: &Place, upstream: &str) -> Result<Running> {
+    // It cannot be told to take any free port, and to say which.
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut config = NamedTempFile::with_prefix("vmsgr-bench-haproxy-")?;
+    config.write_all(HAPROXY_CONFIG.as_bytes())?;
+    let mut command = haproxy(place, &address.to_string(), upstream);
+    command.arg(config.path());
+    let mut running = Running::alone(Server::start_listening(command, address)?)?;
+    running._config = Some(config);
+    Ok(running)
+}
+
+fn start_app_haproxy(kind: Kind, place: &Place) -> Result<Running> {
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("echo.sock");
+    let socket = socket.to_str().context("the folder for temporary files has an odd name")?;
+    let command = app_epoll(place.app_core(kind), &format!("unix:{socket}"))?;
+    let application = Server::start_without_address(command)?;
+    let mut running = start_haproxy(place, &format!("unix@{socket}"))?;
+    running.watched.push(Watched { pid: application.pid(), reports: None });
+    running.application = Some(application);
+    running._folder = Some(folder);
+    Ok(running)
+}
+
+fn start_app_shm(kind: Kind, place: &Place) -> Result<Running> {
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("vmsgrd.sock");
+    let daemon = Server::start_without_address(vmsgrd_for_applications(place, &socket))?;
+    let application = Server::start(app_shm(place.app_core(kind), &socket)?)?;
+    let watched = |server: &Server| Watched { pid: server.pid(), reports: Some(server.reports()) };
+    Ok(Running {
+        address: application.address(),
+        watched: vec![watched(&daemon), watched(&application)],
+        server: daemon,
+        application: Some(application),
+        upstream: None,
+        _config: None,
+        _folder: Some(folder),
+    })
+}
+
 impl Running {
+    /// With nobody behind it.
+    fn alone(server: Server) -> Result<Self> {
+        Ok(Self {
+            address: server.address(),
+            watched: vec![Watched { pid: server.pid(), reports: None }],
+            server,
+            application: None,
+            upstream: None,
+            _config: None,
+            _folder: None,
+        })
+    }
+
+    /// Whose work is measured, from front to back.
+    pub fn watched(&self) -> Vec<Watched> {
+        self.watched.clone()
+    }
+
     /// Fails when the server, or the one behind it, has ended by itself.
     ///
     /// # Errors
     /// With the exit status and the end of its stderr.
     pub fn check(&mut self) -> Result<()> {
         self.server.check()?;
+        self.application.as_mut().map_or(Ok(()), |app| app.check().context("application"))?;
         self.upstream.as_mut().map_or(Ok(()), |server| server.check().context("upstream"))
     }
 
     /// Where the generator connects to.
     pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.address
     }
 }
 
@@ -205,12 +309,47 @@ fn vmsgrd(place: &Place, listener: &str) -> Command {
     command
 }
 
+fn vmsgrd_for_applications(place: &Place, socket: &Path) -> Command {
+    let mut command = Command::new(&place.vmsgrd);
+    command.args(["--core-mask", &core_mask(place.server_core), "--socket"]).arg(socket);
+    command
+}
+
+/// Without its configuration.
+fn haproxy(place: &Place, listen: &str, upstream: &str) -> Command {
+    let mut command = Command::new(find("haproxy").unwrap_or("haproxy".into()));
+    command.env("LISTEN", listen).env("UPSTREAM", upstream);
+    command.env("CORE", place.server_core.to_string()).args(["-db", "-f"]);
+    command
+}
+
+/// As one would type it.
+fn haproxy_at(place: &Place, listen: &str, upstream: &str) -> Command {
+    let mut command = haproxy(place, listen, upstream);
+    command.arg("perf/haproxy.cfg");
+    command
+}
+
+fn app_epoll(core: usize, listen: &str) -> Result<Command> {
+    builtin_at(Peer::AppEpoll, core, listen)
+}
+
+fn app_shm(core: usize, socket: &Path) -> Result<Command> {
+    let mut command = builtin(Peer::AppShm, core)?;
+    command.arg("--socket").arg(socket);
+    Ok(command)
+}
+
 /// This program, as one of its servers.
 fn builtin(peer: Peer, core: usize) -> Result<Command> {
+    builtin_at(peer, core, "127.0.0.1:0")
+}
+
+fn builtin_at(peer: Peer, core: usize, listen: &str) -> Result<Command> {
     let this = std::env::current_exe().context("the path of this program is not known")?;
     let mut command = Command::new(this);
     let core = core.to_string();
-    command.args(["serve", peer.name(), "--listen", "127.0.0.1:0", "--core", &core]);
+    command.args(["serve", peer.name(), "--listen", listen, "--core", &core]);
     Ok(command)
 }
 
@@ -249,7 +388,11 @@ mod tests {
     #[test]
     fn commands_read_as_one_would_type_them() {
         let place = Place { vmsgrd: "/somewhere/vmsgrd".into(), server_core: 1, load_core: 0 };
-        let text = |peer: Peer| peer.describe(&place).unwrap();
+        let text_of = |kind, peer: Peer| peer.describe(kind, &place).unwrap();
+        let text = |peer: Peer| {
+            let kinds = Kind::value_variants().iter();
+            text_of(*kinds.copied().find(|&kind| peer.takes_part_in(kind)).as_ref().unwrap(), peer)
+        };
         assert_eq!(text(Peer::Vmsgrd), "vmsgrd --core-mask 0x2 -l 127.0.0.1:0=echo");
         let spin = text(Peer::EpollSpin);
         assert!(spin.ends_with(" serve epoll-spin --listen 127.0.0.1:0 --core 1"), "{spin}");
@@ -260,6 +403,12 @@ mod tests {
         let expected = "CORE=1 LISTEN=127.0.0.1:PORT UPSTREAM=127.0.0.1:PORT haproxy -db -f \
                         perf/haproxy.cfg, before ";
         assert!(haproxy.starts_with(expected), "{haproxy}");
+        let shm = text_of(Kind::AppApart, Peer::AppShm);
+        assert!(shm.starts_with("vmsgrd --core-mask 0x2 --socket SOCKET, before "), "{shm}");
+        assert!(shm.ends_with("app-shm --listen 127.0.0.1:0 --core 0 --socket SOCKET"), "{shm}");
+        let proxied = text_of(Kind::App, Peer::AppHaproxy);
+        assert!(proxied.contains("UPSTREAM=unix@SOCKET haproxy"), "{proxied}");
+        assert!(proxied.ends_with("app-epoll --listen unix:SOCKET --core 1"), "{proxied}");
     }
 
     #[test]

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::Options;
 use super::machine::Machine;
 use super::peer::Peer;
-use super::summary::{CPU, P50, P99, RATE, Section, Spread};
+use super::summary::{
+    CALLS, CPU, FRONT_CALLS, FRONT_CPU, Figure, LAST_CALLS, LAST_CPU, P50, P99, RATE, RUNG, SAVED,
+    Section, Spread,
+};
 use super::verdict::{Verdict, verdict};
 use crate::load::WARM_UP;
 use crate::table::{Table, figure, rate};
@@ -45,12 +48,7 @@ impl Header {
             date: Timestamp::now().round(Unit::Second)?.to_string(),
             machine: Machine::here(),
             command: command_line(),
-            servers: options
-                .peers
-                .iter()
-                .filter(|peer| options.kinds.contains(&peer.kind()))
-                .map(|peer| peer.describe(&options.place))
-                .collect::<Result<_>>()?,
+            servers: servers(options)?,
             rounds: options.rounds,
             seconds: options.duration.as_secs_f64(),
             server_core: options.place.server_core,
@@ -58,6 +56,18 @@ impl Header {
             optimised: !cfg!(debug_assertions),
         })
     }
+}
+
+/// The commands of all that take part.
+fn servers(options: &Options) -> Result<Vec<String>> {
+    let mut commands = Vec::new();
+    for &kind in &options.kinds {
+        for peer in options.peers.iter().filter(|peer| peer.takes_part_in(kind)) {
+            commands.push(peer.describe(kind, &options.place)?);
+        }
+    }
+    commands.dedup();
+    Ok(commands)
 }
 
 /// This process's command line, with the program's name alone.
@@ -161,8 +171,7 @@ impl fmt::Display for Section {
 impl Section {
     /// The workload in words.
     pub fn title(&self) -> String {
-        let kind = if self.kind == Kind::Relay { "relay " } else { "" };
-        format!("{kind}{}: {}", self.workload.name(), self.workload.shape())
+        format!("{}{}: {}", self.kind.prefix(), self.workload.name(), self.workload.shape())
     }
 
     /// The figures; a row for each peer, and for each that is absent the reason.
@@ -185,22 +194,28 @@ fn load_table(section: &Section) -> Table {
         Shape::Churn { .. } => "conns/s (min-max)",
         _ => "msgs/s (min-max)",
     };
-    let cpu = if section.kind == Kind::Relay { "relay CPU us/msg" } else { "CPU us/msg" };
-    let mut table = Table::new([
-        "peer".to_owned(),
-        what.to_owned(),
-        format!("/ {against}"),
-        "by round".to_owned(),
-        "p50 us".to_owned(),
-        "p99 us".to_owned(),
-        cpu.to_owned(),
-        format!("/ {against}"),
-        "by round".to_owned(),
-        "switches/msg".to_owned(),
-        "ready/wait".to_owned(),
-        "silent".to_owned(),
-        "clean".to_owned(),
-    ]);
+    let cpu = match section.kind {
+        Kind::Echo => "CPU us/msg",
+        Kind::Relay => "relay CPU us/msg",
+        Kind::App | Kind::AppApart => "both CPU us/msg",
+    };
+    let mut header = [
+        "peer",
+        what,
+        &format!("/ {against}"),
+        "by round",
+        "p50 us",
+        "p99 us",
+        cpu,
+        &format!("/ {against}"),
+        "by round",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let more = columns(section.kind);
+    header.extend(more.iter().map(|(name, _)| (*name).to_owned()));
+    header.extend(["switches/msg", "ready/wait", "silent", "clean"].map(str::to_owned));
+    let mut table = Table::new(header);
     for &peer in &section.peers {
         let median = |of| section.spread(peer, of).map(|spread| spread.median);
         let text = |x: Option<f64>| x.map_or("-".to_owned(), figure);
@@ -213,7 +228,7 @@ fn load_table(section: &Section) -> Table {
         let switches = |outcome: &crate::load::Outcome| {
             outcome.switches_per_message().map(|(voluntary, involuntary)| voluntary + involuntary)
         };
-        table.row(vec![
+        let mut cells = vec![
             peer.name().to_owned(),
             section.spread(peer, RATE).map_or("-".to_owned(), rates),
             rate_of_medians,
@@ -223,18 +238,43 @@ fn load_table(section: &Section) -> Table {
             text(median(CPU)),
             cpu_of_medians,
             cpu_of_rounds,
+        ];
+        cells.extend(more.iter().map(|&(_, of)| text(median(of))));
+        cells.extend([
             median(switches).map_or("-".to_owned(), |x| format!("{x:.4}")),
             text(median(|outcome| Some(outcome.generator.ready_per_wait))),
             median(|outcome| Some(outcome.silent_connections as f64))
                 .map_or("-".to_owned(), |count| format!("{count:.0}")),
             clean(section, peer),
         ]);
+        table.row(cells);
     }
     table
 }
 
+/// What is told of some kinds only: the parts of what is behind the address.
+fn columns(kind: Kind) -> &'static [(&'static str, Figure)] {
+    match kind {
+        Kind::Echo | Kind::Relay => &[("calls/msg", CALLS)],
+        Kind::App | Kind::AppApart => &[
+            ("front CPU", FRONT_CPU),
+            ("app CPU", LAST_CPU),
+            ("front calls/msg", FRONT_CALLS),
+            ("app calls/msg", LAST_CALLS),
+            ("rung/msg", RUNG),
+            ("saved/msg", SAVED),
+        ],
+    }
+}
+
 fn idle_table(section: &Section) -> Table {
-    let mut table = Table::new(["peer", "CPU ms/s (min-max)", "switches/s (min-max)", "clean"]);
+    let mut table = Table::new([
+        "peer",
+        "CPU ms/s (min-max)",
+        "switches/s (min-max)",
+        "system calls (most)",
+        "clean",
+    ]);
     for &peer in &section.peers {
         let text = |spread: Option<Spread>| {
             spread.map_or("-".to_owned(), |spread| {
@@ -249,6 +289,7 @@ fn idle_table(section: &Section) -> Table {
             peer.name().to_owned(),
             text(section.idle_cpu_ms_per_s(peer)),
             text(switches),
+            section.idle_system_calls(peer).map_or("-".to_owned(), |calls| calls.to_string()),
             clean(section, peer),
         ]);
     }

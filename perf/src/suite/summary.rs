@@ -72,6 +72,35 @@ pub type Figure = fn(&Outcome) -> Option<f64>;
 pub const RATE: Figure = |outcome| Some(outcome.messages_per_s());
 /// Microseconds of the server's CPU per message.
 pub const CPU: Figure = Outcome::cpu_us_per_message;
+/// The same of who stands before an application; none where the application has its own sockets.
+pub const FRONT_CPU: Figure =
+    |outcome| outcome.parts.get(1).and_then(|_| outcome.part_cpu_us_per_message(0));
+/// The same of the last of the processes.
+pub const LAST_CPU: Figure =
+    |outcome| outcome.part_cpu_us_per_message(outcome.parts.len().checked_sub(1)?);
+/// System calls per message, of all processes together.
+pub const CALLS: Figure = |outcome| outcome.probed.as_ref()?.all_system_calls_per_message();
+/// The same of who stands before an application.
+pub const FRONT_CALLS: Figure = |outcome| {
+    let probed = outcome.probed.as_ref().filter(|probed| probed.parts.len() > 1)?;
+    probed.system_calls_per_message(0)
+};
+/// The same of the last of the processes.
+pub const LAST_CALLS: Figure = |outcome| {
+    let probed = outcome.probed.as_ref()?;
+    probed.system_calls_per_message(probed.parts.len().checked_sub(1)?)
+};
+/// Doorbells rung per message by both sides.
+pub const RUNG: Figure = |outcome| doorbells(outcome, |(rung, _)| rung);
+/// Doorbells that did not have to be rung, per message, by both sides.
+pub const SAVED: Figure = |outcome| doorbells(outcome, |(_, saved)| saved);
+
+fn doorbells(outcome: &Outcome, which: fn((f64, f64)) -> f64) -> Option<f64> {
+    let probed = outcome.probed.as_ref()?;
+    let told = (0..probed.parts.len()).map(|place| probed.doorbells_per_message(place).map(which));
+    told.sum()
+}
+
 /// Median latency in microseconds.
 pub const P50: Figure = |outcome| Some(outcome.latency.p50_us);
 /// 99th percentile of the latency in microseconds.
@@ -148,6 +177,18 @@ impl Section {
         Spread::of(&self.samples(peer).filter_map(idle).collect::<Vec<_>>())
     }
 
+    /// The most system calls that the server made while it idled, in any round.
+    pub fn idle_system_calls(&self, peer: Peer) -> Option<u64> {
+        let calls = |sample: &Sample| match &sample.measured {
+            Measured::Idle(outcome) => {
+                let parts = &outcome.probed.as_ref()?.parts;
+                parts.iter().map(|part| part.system_calls).sum::<Option<u64>>()
+            }
+            Measured::Load(_) => None,
+        };
+        self.samples(peer).filter_map(calls).max()
+    }
+
     /// A peer's figure against another's.
     pub fn ratio(&self, peer: Peer, other: Peer, figure: Figure) -> Option<Ratio> {
         let of_medians = self.spread(peer, figure)?.median / self.spread(other, figure)?.median;
@@ -217,6 +258,8 @@ pub(crate) mod tests {
                 silent_connections: 0,
                 generator: Effort { busy: 0.5, waited: 0.0, ready_per_wait: 1.0 },
                 server: Some(Usage { cpu_s, ..Usage::default() }),
+                parts: vec![Usage { cpu_s, ..Usage::default() }],
+                probed: None,
                 open_loop: None,
             }),
             disturbance: Disturbance { server_waited: waited, ..Disturbance::default() },

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
-use super::summary::{CPU, Figure, P99, RATE, Section};
+use super::summary::{CPU, Figure, P50, P99, RATE, Section};
 use crate::workload::{Kind, Workload};
 
 /// Least share of the fastest reference's messages per second.
@@ -21,6 +21,13 @@ const SLOW_AIM: f64 = 1.1;
 const RELAY_AIM: f64 = 1.2;
 /// Largest multiple of HAProxy's p99: no worse, and 5% are noise.
 const RELAY_P99_AIM: f64 = 1.05;
+
+/// Least multiple of the messages per second that the application has behind HAProxy.
+const APP_PROXY_AIM: f64 = 2.0;
+/// Least share of what it has with sockets of its own.
+const APP_FLOOR_AIM: f64 = 0.95;
+/// The same at bulk.
+const APP_BULK_AIM: f64 = 0.9;
 
 /// One aim, and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,8 +49,7 @@ impl fmt::Display for Verdict {
             Some(false) => "MISSED",
             None => "no aim",
         };
-        let kind = if self.kind == Kind::Relay { "relay " } else { "" };
-        write!(f, "{kind}{}: {}: {word}", self.workload.name(), self.finding)
+        write!(f, "{}{}: {}: {word}", self.kind.prefix(), self.workload.name(), self.finding)
     }
 }
 
@@ -53,6 +59,7 @@ pub fn verdict(section: &Section, others: &[Section]) -> Option<Verdict> {
     let (finding, met) = match section.kind {
         Kind::Echo => echo(section, others)?,
         Kind::Relay => relay(section)?,
+        Kind::App | Kind::AppApart => application(section, others)?,
     };
     Some(Verdict { kind: section.kind, workload: section.workload, finding, met })
 }
@@ -105,8 +112,10 @@ fn against_epoll(section: &Section) -> Option<Finding> {
 
 /// The well-behaved, with the others beside them and without.
 fn against_fan(section: &Section, others: &[Section]) -> Option<Finding> {
-    let fan = others.iter().find(|o| o.kind == Kind::Echo && o.workload == Workload::Fan)?;
-    let p99 = |section: &Section| Some(section.spread(Peer::Vmsgrd, P99)?.median);
+    let kind = section.kind;
+    let fan = others.iter().find(|o| o.kind == kind && o.workload == Workload::Fan)?;
+    let daemon = *section.peers.iter().find(|peer| peer.is_vmsgrd())?;
+    let p99 = |section: &Section| Some(section.spread(daemon, P99)?.median);
     let ratio = p99(section)? / p99(fan)?;
     Some((format!("{ratio:.3} of fan's p99 (aim: <= {SLOW_AIM})"), Some(ratio <= SLOW_AIM)))
 }
@@ -133,10 +142,53 @@ fn relay(section: &Section) -> Option<Finding> {
     })
 }
 
+/// The application over shared memory: twice as fast as behind a proxy, and as good as with sockets
+/// of its own. Where it is beside the generator, one core has more to do than the other has, and
+/// there is no aim.
+fn application(section: &Section, others: &[Section]) -> Option<Finding> {
+    use Workload::{Bulk, Churn, Crowd, Fan, Idle, Op4k, Ping, Pipeline, Slow};
+    let workload = section.workload;
+    match workload {
+        Idle => return at_rest(section),
+        Slow => return against_fan(section, others),
+        _ => {}
+    }
+    let floor = ratio(section, Peer::AppEpoll, RATE);
+    let proxy = |figure| ratio(section, Peer::AppHaproxy, figure);
+    let proxied = Some((proxy(RATE)?, proxy(P50)?, proxy(P99)?));
+    let mut words = Vec::new();
+    words.extend(floor.map(|floor| format!("{floor:.3} of app-epoll's msgs/s")));
+    words.extend(proxied.map(|(rate, p50, p99)| {
+        format!("{rate:.3} of app-haproxy's, {p50:.3} of its p50, {p99:.3} of its p99")
+    }));
+    let (least, twice) = match workload {
+        _ if section.kind == Kind::AppApart => (None, false),
+        Ping => (None, true),
+        Fan | Pipeline | Op4k => (Some(APP_FLOOR_AIM), true),
+        Bulk => (Some(APP_BULK_AIM), false),
+        Crowd | Churn | Idle | Slow => (None, false),
+    };
+    let mut aims = Vec::new();
+    let mut met = true;
+    if let Some((least, floor)) = least.zip(floor) {
+        aims.push(format!("app-epoll >= {least}"));
+        met &= floor >= least;
+    }
+    if let Some((rate, p50, p99)) = proxied.filter(|_| twice) {
+        aims.push(format!("app-haproxy >= {APP_PROXY_AIM}, p50 and p99 < 1"));
+        met &= rate >= APP_PROXY_AIM && p50 < 1.0 && p99 < 1.0;
+    }
+    if aims.is_empty() {
+        return Some((words.join(", "), None));
+    }
+    Some((format!("{} (aims: {})", words.join(", "), aims.join("; ")), Some(met)))
+}
+
 /// Nothing at all, in any round: idle is no matter of medians.
 fn at_rest(section: &Section) -> Option<Finding> {
+    let daemon = *section.peers.iter().find(|peer| peer.is_vmsgrd())?;
     let usages: Vec<_> =
-        section.samples(Peer::Vmsgrd).filter_map(|sample| sample.measured.server()).collect();
+        section.samples(daemon).filter_map(|sample| sample.measured.server()).collect();
     let cpu_s = usages.iter().map(|usage| usage.cpu_s).reduce(f64::max)?;
     let switches =
         usages.iter().map(|usage| usage.voluntary_switches + usage.involuntary_switches).max()?;
@@ -160,7 +212,8 @@ mod tests {
 
     fn section(workload: Workload, peers: &[(Peer, u64, f64)]) -> Section {
         let round = peers.iter().map(|&(_, rate, cpu)| sample(rate, cpu, 0.0)).collect();
-        let kind = peers[0].0.kind();
+        let relay = peers[0].0.takes_part_in(Kind::Relay);
+        let kind = if relay { Kind::Relay } else { Kind::Echo };
         Section {
             kind,
             workload,
@@ -232,7 +285,13 @@ mod tests {
         let met = |switches: &[u64]| {
             let rest = |&voluntary_switches: &u64| {
                 let server = Some(Usage { voluntary_switches, ..Usage::default() });
-                let idle = IdleOutcome { connections: 1000, seconds: 1.0, server };
+                let idle = IdleOutcome {
+                    connections: 1000,
+                    seconds: 1.0,
+                    server,
+                    parts: Vec::new(),
+                    probed: None,
+                };
                 vec![Sample {
                     measured: Measured::Idle(idle),
                     disturbance: Disturbance::default(),
