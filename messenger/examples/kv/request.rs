@@ -163,7 +163,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(buffer: &[u8]) -> Result<Option<(Vec<&[u8]>, usize)>, ProtocolError> {
+    /// The arguments of a command, and its length.
+    type Read<'a> = Option<(Vec<&'a [u8]>, usize)>;
+
+    fn read(buffer: &[u8]) -> Result<Read<'_>, ProtocolError> {
         let mut request = Request::default();
         let length = request.read(buffer)?;
         let arguments = request.arguments().iter().map(|range| &buffer[range.clone()]).collect();
