@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Arguments, and bytes that they took.
+    /// The arguments of a command, and its length.
     type Read<'a> = Option<(Vec<&'a [u8]>, usize)>;
 
     fn read(buffer: &[u8]) -> Result<Read<'_>, ProtocolError> {
