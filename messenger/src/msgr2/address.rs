@@ -84,6 +84,16 @@ impl EntityAddr {
         Self { kind: AddressKind::Any, nonce, socket: Some(SocketAddr::new(address, 0)) }
     }
 
+    /// Where it stands when two entities have to agree which of them goes first: Ceph compares its
+    /// structure byte by byte.
+    pub(crate) fn rank(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.put_u32(self.kind.number());
+        bytes.put_u32(self.nonce);
+        self.encode_socket(&mut bytes);
+        bytes
+    }
+
     pub(crate) fn encode(&self, out: &mut impl Writer) {
         let socket_bytes = match self.socket {
             None => 0,
@@ -97,6 +107,10 @@ impl EntityAddr {
         out.put_u32(self.kind.number());
         out.put_u32(self.nonce);
         out.put_u32(socket_bytes as u32);
+        self.encode_socket(out);
+    }
+
+    fn encode_socket(&self, out: &mut impl Writer) {
         match self.socket {
             None => {}
             Some(SocketAddr::V4(address)) => {

@@ -109,6 +109,32 @@ pub enum Rule {
     /// Neither IPv4 nor IPv6.
     #[error("there is no address family {0}")]
     AddressFamily(u16),
+    /// The frame does not belong here.
+    #[error("this frame has no place in this state")]
+    Unexpected,
+    /// A peer that has not proved who it is sends too much.
+    #[error("before authentication at most {0} bytes are taken")]
+    UnauthenticatedBytes(u32),
+    /// What was said before was changed on the way, or the peer has another key.
+    #[error("the signature does not fit what was said")]
+    Signature,
+    /// A mode that was not asked for, or without the secret that it needs.
+    #[error("connection mode {0} cannot be used")]
+    Mode(u32),
+    /// The handshake goes round in circles.
+    #[error("the handshake does not come to an end")]
+    TooManySteps,
+    /// More was acknowledged than was sent.
+    #[error("message {0} is acknowledged and was not sent")]
+    AckBeyond(u64),
+    /// A message is missing.
+    #[error("message {expected} is missing, message {got} came")]
+    Skipped {
+        /// The next one.
+        expected: u64,
+        /// As received.
+        got: u64,
+    },
 }
 
 /// A broken rule, and the frame that broke it.

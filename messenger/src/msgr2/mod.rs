@@ -9,6 +9,11 @@
 //! `control.rs`, `header.rs`, `address.rs`; `limits.rs` and `error.rs` for what is refused.
 //! `follower.rs` watches a stream of others.
 //!
+//! Above the wire, [`Endpoint`] holds the sessions and streams of one entity: `connection.rs` is the
+//! state of one stream (`state.rs`, `transcript.rs`, `auth.rs`, `keepalive.rs`, `output.rs`),
+//! `session.rs` what outlives it (`outbox.rs`, `throttle.rs`, `backoff.rs`, `policy.rs`), and
+//! `registry.rs` the rules by which the two find each other.
+//!
 //! # Example
 //!
 //! ```
@@ -30,32 +35,69 @@
 //! ```
 
 mod address;
+mod arena;
+mod auth;
+mod auth_none;
+mod backoff;
 mod banner;
+mod config;
+mod connection;
 mod control;
+mod cookies;
 mod crc;
+mod endpoint;
 mod error;
+mod event;
+mod failure;
 mod follower;
 mod frame;
 mod header;
+mod keepalive;
 mod limits;
+mod message;
+mod outbox;
+mod output;
+mod policy;
 mod preamble;
+mod registry;
 mod secure;
 mod segment;
+mod session;
+mod state;
 mod tag;
+mod throttle;
+mod timers;
+mod transcript;
 mod wire;
 
 pub use address::{AddressKind, EntityAddr, EntityAddrs};
+pub use auth::{
+    AuthError, Authenticator, ClientAuth, MODE_CRC, MODE_SECURE, Secrets, ServerAnswer, ServerAuth,
+};
+pub use auth_none::AuthNone;
+pub use backoff::BackoffLimits;
 pub use banner::Banner;
+pub use config::{Config, FEATURES, Keepalive};
+pub use connection::Peer;
 pub use control::{
     AuthBadMethod, AuthDone, AuthRequest, ClientIdent, Control, EntityType, FLAG_LOSSY, Hello,
     ServerIdent, SessionReconnect, Timestamp,
 };
+pub use cookies::Cookies;
+pub use endpoint::{Endpoint, SendError, SessionId, StreamId, Target};
 pub use error::{Rule, Violation};
+pub use event::Event;
+pub use failure::{ConnectionError, Reason};
 pub use follower::{CannotFollow, Followed, Follower};
 pub use frame::{Envelope, Frame, FrameDecoder};
 pub use header::MessageHeader;
 pub use limits::Limits;
+pub use message::{Message, Received};
+pub use output::Slices;
+pub use policy::Policy;
 pub use preamble::SEGMENTS;
 pub use secure::{FrameSealer, SecureFrameDecoder, Side, from_connection_secret};
 pub use segment::Segment;
+pub use state::State;
 pub use tag::Tag;
+pub use throttle::ThrottleLimits;
