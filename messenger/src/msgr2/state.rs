@@ -58,7 +58,6 @@ impl State {
             }
         }
     }
-
 }
 
 impl fmt::Display for State {

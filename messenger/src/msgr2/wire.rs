@@ -11,6 +11,7 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
+    #[cfg(test)]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }

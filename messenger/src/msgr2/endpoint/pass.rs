@@ -77,6 +77,8 @@ impl Endpoint {
     fn alive(&mut self, id: StreamId, time: Timestamp, now: Instant) {
         let since = now.saturating_duration_since(self.epoch);
         let asked = std::time::Duration::new(time.seconds.into(), time.nanoseconds % 1_000_000_000);
+        // The next question is due before we would have lost patience with this one.
+        self.arm_stream(id);
         let Some((session, _)) = self.ready(id) else { return };
         // What the peer echoes need not be what it was sent.
         if let Some(after) = since.checked_sub(asked) {

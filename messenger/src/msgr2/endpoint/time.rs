@@ -26,7 +26,10 @@ impl Endpoint {
         let Some(stream) = self.streams.get(id.0) else { return };
         let deadline = match (stream.state, self.config.keepalive) {
             (State::Ready, Some(keepalive)) if !stream.held => stream.pulse.deadline(keepalive),
-            (State::Ready, _) => return,
+            (State::Ready, _) => {
+                self.timers.disarm(Subject::Stream(id));
+                return;
+            }
             _ => stream.handshake_deadline,
         };
         self.timers.arm(Subject::Stream(id), deadline);
