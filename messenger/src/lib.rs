@@ -69,6 +69,7 @@ mod job;
 mod linger;
 mod message;
 mod messenger;
+pub mod msgr2;
 mod name;
 mod options;
 mod original_dst;

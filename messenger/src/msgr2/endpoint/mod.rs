@@ -1,0 +1,375 @@
+//! An endpoint: all sessions and streams of one entity.
+//!
+//! ```text
+//!      bytes in        receive ->  messages in place
+//!    connected, accept ------> +----------+ -> events: Connect, Transmit, Close, Opened, Lost, ...
+//!      send(message) --------> | Endpoint | -> poll_send: slices to write
+//!    handle_timeout(now) ----> +----------+ -> deadline
+//! ```
+//!
+//! `dial.rs` is the session's part of the handshake on the side that connects, `answer.rs` that of
+//! the side that accepts, `pass.rs` what happens once messages pass, `loss.rs` what happens when a
+//! stream ends, `time.rs` when time has passed.
+
+mod answer;
+mod dial;
+mod loss;
+mod pass;
+mod time;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use thiserror::Error;
+
+use super::address::{EntityAddr, EntityAddrs};
+use super::arena::{Arena, Key};
+use super::auth::Authenticator;
+use super::config::Config;
+use super::connection::Connection;
+use super::control::EntityType;
+use super::event::Event;
+use super::failure::{ConnectionError, Reason};
+use super::message::{Message, Received};
+use super::output::Slices;
+use super::policy::Policy;
+use super::registry::Registry;
+use super::secure::Side;
+use super::session::{Link, Session};
+use super::state::State;
+use super::timers::Timers;
+
+/// A stream of an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(Key);
+
+/// A session of an endpoint; it outlives its streams.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(Key);
+
+impl fmt::Debug for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream {:?}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session {:?}", self.0)
+    }
+}
+
+/// Whom to connect to, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Where it is. With a nonce other than 0 no other process there will do.
+    pub address: EntityAddr,
+    /// What it is; `None`: as it says.
+    pub entity: Option<EntityType>,
+    /// What we expect of each other.
+    pub policy: Policy,
+    /// A lossy session begins again by itself after a fault, without its messages.
+    pub reopen: bool,
+}
+
+/// A message was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SendError {
+    /// So much waits that it was refused; [`Event::Room`] says when it would be taken.
+    #[error("too much waits to be sent")]
+    Full(Message),
+    /// There is no such session any more.
+    #[error("the session is over")]
+    Gone(Message),
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Config,
+    authenticator: Box<dyn Authenticator>,
+    /// Keepalives carry the time since then.
+    epoch: Instant,
+    streams: Arena<Connection>,
+    sessions: Arena<Session>,
+    registry: Registry,
+    timers: Timers,
+    events: VecDeque<Event>,
+    /// Of the latest connection that we made.
+    global_seq: u64,
+}
+
+impl Endpoint {
+    /// Without any session.
+    pub fn new(config: Config, authenticator: Box<dyn Authenticator>, now: Instant) -> Self {
+        Self {
+            config,
+            authenticator,
+            epoch: now,
+            streams: Arena::new(),
+            sessions: Arena::new(),
+            registry: Registry::default(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            global_seq: 0,
+        }
+    }
+
+    /// Begins a session; [`Event::Connect`] asks for its stream. A lossless session with that peer
+    /// which exists already is the one. `None` if the target has no address, or there are too many
+    /// sessions.
+    pub fn connect(&mut self, target: Target, now: Instant) -> Option<SessionId> {
+        target.address.socket?;
+        if !target.policy.lossy
+            && let Some(id) = self.registry.find(&target.address)
+        {
+            return Some(id);
+        }
+        if self.sessions.len() >= self.config.sessions {
+            return None;
+        }
+        let mut session = Session::new(target.policy, &self.config, now);
+        session.target = Some(target.address);
+        session.entity = target.entity;
+        session.reopen = target.reopen && target.policy.lossy;
+        let id = SessionId(self.sessions.insert(session));
+        if !target.policy.lossy {
+            self.registry.insert(target.address, id);
+        }
+        self.ask(id);
+        Some(id)
+    }
+
+    /// The stream that [`Event::Connect`] asked for is made. `None` if it is not needed any more:
+    /// close it.
+    pub fn connected(&mut self, id: SessionId, now: Instant) -> Option<StreamId> {
+        let session = self.sessions.get_mut(id.0)?;
+        if session.link != Link::Asked {
+            return None;
+        }
+        let target = session.target?;
+        let entity = session.entity;
+        let mut stream = Connection::new(Side::Initiator, target.socket, &self.config, now);
+        stream.expect(target, entity);
+        stream.session = Some(id);
+        let stream = self.insert(stream);
+        let global_seq = self.next_global_seq();
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.link = Link::Connecting(stream);
+            session.global_seq = global_seq;
+            session.proved = false;
+        }
+        Some(stream)
+    }
+
+    /// The stream that [`Event::Connect`] asked for could not be made.
+    pub fn connect_failed(&mut self, id: SessionId, now: Instant) {
+        if self.sessions.get(id.0).is_some_and(|session| session.link == Link::Asked) {
+            let error = ConnectionError { state: State::Banner, reason: Reason::Unreachable };
+            self.lose(id, error, now);
+        }
+    }
+
+    /// A stream that somebody made to us from that address.
+    pub fn accept(&mut self, from: SocketAddr, now: Instant) -> StreamId {
+        self.insert(Connection::new(Side::Acceptor, Some(from), &self.config, now))
+    }
+
+    fn insert(&mut self, stream: Connection) -> StreamId {
+        let id = StreamId(self.streams.insert(stream));
+        self.arm_stream(id);
+        self.announce(id);
+        id
+    }
+
+    /// Takes received bytes from `input`, up to the next message: call it until it gives none. If
+    /// then bytes are left the session is full ([`is_held`](Self::is_held)), and they are to be given
+    /// again after [`Event::Resume`]. What is wrong with them is said in [`Event::Close`].
+    pub fn receive<'a>(
+        &mut self,
+        id: StreamId,
+        input: &mut &'a [u8],
+        now: Instant,
+    ) -> Option<Received<'a>> {
+        loop {
+            let Some(stream) = self.streams.get_mut(id.0) else {
+                *input = &[];
+                return None;
+            };
+            if stream.state == State::Ready && self.hold(id) {
+                return None;
+            }
+            let stream = self.streams.get_mut(id.0)?;
+            let step = match stream.receive(input, &*self.authenticator, now) {
+                Ok(Some(step)) => self.step(id, step, now),
+                Ok(None) => {
+                    self.announce(id);
+                    return None;
+                }
+                Err(error) => Err(error),
+            };
+            match step {
+                Ok(None) => {}
+                Ok(Some(received)) => {
+                    self.announce(id);
+                    return Some(received);
+                }
+                Err(error) => self.fail(id, error, now),
+            }
+        }
+    }
+
+    /// Whether a stream is not read since its session is full.
+    pub fn is_held(&self, id: StreamId) -> bool {
+        self.streams.get(id.0).is_some_and(|stream| stream.held)
+    }
+
+    /// The receiver has taken so many messages with so many bytes
+    /// ([`Received::bytes`](super::Received::bytes)) that this session gave it.
+    pub fn taken(&mut self, id: SessionId, messages: u64, bytes: u64, now: Instant) {
+        let Some(session) = self.sessions.get_mut(id.0) else { return };
+        if !session.throttle.taken(messages, bytes) {
+            return;
+        }
+        if let Some(stream) = session.stream()
+            && let Some(connection) = self.streams.get_mut(stream.0)
+            && std::mem::take(&mut connection.held)
+        {
+            // We did not listen: the silence was ours.
+            connection.pulse.heard(now);
+            self.arm_stream(stream);
+            self.events.push_back(Event::Resume(stream));
+        }
+    }
+
+    /// Puts a message into a session's queue; its number there.
+    ///
+    /// # Errors
+    ///
+    /// The message is given back if the queue is full or the session over.
+    pub fn send(
+        &mut self,
+        id: SessionId,
+        message: Message,
+        _now: Instant,
+    ) -> Result<u64, SendError> {
+        let Some(session) = self.sessions.get_mut(id.0) else {
+            return Err(SendError::Gone(message));
+        };
+        let seq = session.outbox.push(message).map_err(SendError::Full)?;
+        match session.link {
+            Link::Ready(stream) => self.announce(stream),
+            Link::Idle(_) if session.may_connect() => self.ask(id),
+            _ => {}
+        }
+        Ok(seq)
+    }
+
+    /// What is to be written to a stream, from where it lies. Tell [`sent`](Self::sent) how much was.
+    /// It is empty if and only if nothing waits.
+    pub fn poll_send(&mut self, id: StreamId, now: Instant) -> Slices<'_> {
+        if let Err(error) = self.fill(id, now) {
+            self.fail(id, error, now);
+        }
+        match self.streams.get_mut(id.0) {
+            Some(stream) => {
+                stream.announced = stream.output.len() > 0;
+                stream.output.slices()
+            }
+            None => Slices::none(),
+        }
+    }
+
+    /// So many bytes of [`poll_send`](Self::poll_send) are written.
+    pub fn sent(&mut self, id: StreamId, bytes: usize) {
+        if let Some(stream) = self.streams.get_mut(id.0) {
+            stream.output.consume(bytes);
+        }
+    }
+
+    /// The stream has ended, properly or not.
+    pub fn closed(&mut self, id: StreamId, now: Instant) {
+        if let Some(stream) = self.streams.get(id.0) {
+            let error = stream.error(Reason::Closed);
+            self.fail(id, error, now);
+        }
+    }
+
+    /// Ends a session and its stream.
+    pub fn close(&mut self, id: SessionId) {
+        let state = self.state(id);
+        self.end(id, ConnectionError { state, reason: Reason::Local });
+    }
+
+    /// What has happened since the last call.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Sessions, connected or not.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Streams, in their handshake or ready.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Bytes that wait to be sent or acknowledged in a session.
+    pub fn outbox_bytes(&self, id: SessionId) -> usize {
+        self.sessions.get(id.0).map_or(0, |session| session.outbox.bytes())
+    }
+
+    /// Where a session's stream stands.
+    fn state(&self, id: SessionId) -> State {
+        let stream = self.sessions.get(id.0).and_then(Session::stream);
+        stream.and_then(|id| self.streams.get(id.0)).map_or(State::Banner, |stream| stream.state)
+    }
+
+    /// Asks for a stream.
+    fn ask(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id.0) else { return };
+        if let Some(to) = session.target.and_then(|target| target.socket) {
+            session.link = Link::Asked;
+            self.events.push_back(Event::Connect { session: id, to });
+        }
+    }
+
+    fn next_global_seq(&mut self) -> u64 {
+        self.global_seq += 1;
+        self.global_seq
+    }
+
+    /// Our own address, as others know it.
+    fn address(&self) -> EntityAddr {
+        self.config.addresses.msgr2()
+    }
+
+    /// How we present ourselves to who sees us at `seen`.
+    fn addresses(&self, seen: EntityAddr) -> EntityAddrs {
+        if !self.config.addresses.0.is_empty() {
+            return self.config.addresses.clone();
+        }
+        match seen.socket {
+            Some(socket) => EntityAddr::client(socket.ip(), self.config.nonce).into(),
+            None => EntityAddr::NONE.into(),
+        }
+    }
+
+    /// Tells the owner, once, that something waits to be written.
+    fn announce(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id.0) else { return };
+        if !stream.announced && Self::has_output(stream, &self.sessions, &self.config) {
+            stream.announced = true;
+            self.events.push_back(Event::Transmit(id));
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Frames in crc mode: built around segments that stay where they are, and taken from bytes that
+//! come in any pieces.
+//!
+//! ```text
+//! preamble 32 | segment 0 | its crc 4 | segments 1-3 | epilogue 13, if there are several segments
+//! ```
+
+use std::io::IoSlice;
+
+use super::crc;
+use super::error::{Rule, Violation};
+use super::limits::Limits;
+use super::preamble::{self, Preamble, SEGMENTS};
+use super::segment::{Segment, gather};
+use super::tag::Tag;
+
+/// Bytes of a segment's crc.
+const CRC: usize = 4;
+
+/// Bytes of the epilogue: late status and the crcs of segments 1 to 3.
+const EPILOGUE: usize = 1 + 3 * CRC;
+
+/// Late status: the low nibble counts.
+const COMPLETE: u8 = 0xe;
+const ABORTED: u8 = 0x1;
+
+/// A received frame.
+#[derive(Debug, Clone)]
+pub struct Frame<'a> {
+    /// What it is.
+    pub tag: Tag,
+    /// Its segments; empty where it has none.
+    pub segments: [Segment<'a>; SEGMENTS],
+}
+
+/// Whether a frame with this late status counts.
+pub(crate) fn is_complete(status: u8) -> Result<bool, Rule> {
+    match status & 0xf {
+        COMPLETE => Ok(true),
+        ABORTED => Ok(false),
+        _ => Err(Rule::LateStatus(status)),
+    }
+}
+
+/// The status of a frame that counts.
+pub(crate) const STATUS: u8 = COMPLETE;
+
+/// Lengths of segments to send.
+pub(crate) fn lengths(segments: &[&[u8]; SEGMENTS]) -> [u32; SEGMENTS] {
+    segments.map(|segment| u32::try_from(segment.len()).expect("nobody sends segments of 4 GiB"))
+}
+
+/// What goes around the segments of a frame in crc mode.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    preamble: [u8; preamble::BYTES],
+    first_crc: [u8; CRC],
+    /// 0 or `CRC`.
+    first_crc_length: usize,
+    epilogue: [u8; EPILOGUE],
+    /// 0 or `EPILOGUE`.
+    epilogue_length: usize,
+}
+
+impl Envelope {
+    /// Slices that a frame has at most.
+    pub const SLICES: usize = 3 + SEGMENTS;
+
+    /// Of a frame with these segments. They are looked at for their crcs, and not copied.
+    ///
+    /// # Panics
+    ///
+    /// If a segment has 4 GiB or more.
+    pub fn new(tag: Tag, segments: &[&[u8]; SEGMENTS]) -> Self {
+        let preamble = Preamble::new(tag, lengths(segments));
+        let mut epilogue = [0; EPILOGUE];
+        if preamble.has_epilogue() {
+            epilogue[0] = STATUS;
+            // The crc of nothing for an empty one; those that are not counted have zero.
+            let crcs = epilogue[1..].as_chunks_mut().0;
+            for (segment, out) in segments[1..preamble.count as usize].iter().zip(crcs) {
+                *out = crc::segment(segment).to_le_bytes();
+            }
+        }
+        Self {
+            preamble: preamble.encode(),
+            first_crc: crc::segment(segments[0]).to_le_bytes(),
+            first_crc_length: if segments[0].is_empty() { 0 } else { CRC },
+            epilogue,
+            epilogue_length: if preamble.has_epilogue() { EPILOGUE } else { 0 },
+        }
+    }
+
+    /// Goes before segment 0.
+    pub fn preamble(&self) -> &[u8] {
+        &self.preamble
+    }
+
+    /// Goes between segment 0 and the others; may be empty.
+    pub fn first_crc(&self) -> &[u8] {
+        &self.first_crc[..self.first_crc_length]
+    }
+
+    /// Goes behind all segments; may be empty.
+    pub fn epilogue(&self) -> &[u8] {
+        &self.epilogue[..self.epilogue_length]
+    }
+
+    /// The whole frame for `writev`; some slices may be empty.
+    pub fn slices<'a>(&'a self, segments: &[&'a [u8]; SEGMENTS]) -> [IoSlice<'a>; Self::SLICES] {
+        let [first, others @ ..] = segments;
+        let [front, middle, data] = *others;
+        [self.preamble(), first, self.first_crc(), front, middle, data, self.epilogue()]
+            .map(IoSlice::new)
+    }
+}
+
+/// Takes frames in crc mode from a stream that comes in any pieces.
+///
+/// A frame whose body lies wholly in one piece is looked at where it lies; only what spans pieces
+/// is gathered, each segment in a buffer of its own.
+#[derive(Debug)]
+pub struct FrameDecoder {
+    limits: Limits,
+    /// A preamble that spans pieces.
+    head: [u8; preamble::BYTES],
+    /// In range `0 .. preamble::BYTES`.
+    head_length: usize,
+    gathering: Option<Box<Gathering>>,
+}
+
+/// A frame of which a part has come.
+#[derive(Debug)]
+struct Gathering {
+    preamble: Preamble,
+    segments: [Vec<u8>; SEGMENTS],
+    crcs: [u32; SEGMENTS],
+    /// The segment that bytes are for; `SEGMENTS` when they are for the epilogue.
+    segment: usize,
+    /// A crc or the epilogue.
+    trailer: Vec<u8>,
+}
+
+impl FrameDecoder {
+    /// At the beginning of a frame.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, head: [0; preamble::BYTES], head_length: 0, gathering: None }
+    }
+
+    /// For the frames that begin from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Whether a frame has begun and is not complete.
+    pub fn is_within_frame(&self) -> bool {
+        self.head_length > 0 || self.gathering.is_some()
+    }
+
+    /// The next frame; takes from `input` what belongs to it. `None` when all of `input` is taken
+    /// and more is needed. Frames that their sender aborted are skipped. After an error the stream
+    /// is of no more use.
+    pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Violation> {
+        loop {
+            if let Some(gathering) = &mut self.gathering {
+                if !gathering.feed(input)? {
+                    return Ok(None);
+                }
+                let frame = self.gathering.take().map(|gathering| gathering.finish());
+                match frame.transpose()?.flatten() {
+                    Some(frame) => return Ok(Some(frame)),
+                    None => continue,
+                }
+            }
+            let Some(preamble) = self.preamble(input)? else { return Ok(None) };
+            let length = body_length(&preamble);
+            match input.split_at_checked(length) {
+                Some((body, rest)) => {
+                    *input = rest;
+                    if let Some(frame) = in_place(&preamble, body)? {
+                        return Ok(Some(frame));
+                    }
+                }
+                None => self.gathering = Some(Box::new(Gathering::new(preamble))),
+            }
+        }
+    }
+
+    fn preamble(&mut self, input: &mut &[u8]) -> Result<Option<Preamble>, Violation> {
+        if self.head_length == 0
+            && let Some((head, rest)) = input.split_first_chunk()
+        {
+            *input = rest;
+            return Preamble::decode(head, &self.limits).map(Some);
+        }
+        let count = input.len().min(preamble::BYTES - self.head_length);
+        let (piece, rest) = input.split_at(count);
+        self.head[self.head_length..][..count].copy_from_slice(piece);
+        self.head_length += count;
+        *input = rest;
+        if self.head_length < preamble::BYTES {
+            return Ok(None);
+        }
+        self.head_length = 0;
+        Preamble::decode(&self.head, &self.limits).map(Some)
+    }
+}
+
+/// Bytes behind the preamble. No overflow: each length was checked, but the limits may be anything.
+fn body_length(preamble: &Preamble) -> usize {
+    let segments: u64 = preamble.lengths.iter().map(|length| u64::from(*length)).sum();
+    let crc = if preamble.length(0) > 0 { CRC } else { 0 };
+    let epilogue = if preamble.has_epilogue() { EPILOGUE } else { 0 };
+    segments as usize + crc + epilogue
+}
+
+fn in_place<'a>(preamble: &Preamble, body: &'a [u8]) -> Result<Option<Frame<'a>>, Violation> {
+    let rule = Violation::of(preamble.tag);
+    let (first, mut rest) = body.split_at(preamble.length(0));
+    if let (false, Some((carried, behind))) = (first.is_empty(), rest.split_first_chunk()) {
+        check(0, crc::segment(first), *carried).map_err(&rule)?;
+        rest = behind;
+    }
+    let mut segments = [first, &[], &[], &[]];
+    for segment in 1..preamble.count as usize {
+        (segments[segment], rest) = rest.split_at(preamble.length(segment));
+    }
+    if preamble.has_epilogue() {
+        let crcs = [0, 1, 2, 3].map(|segment| match segments[segment] {
+            [] => crc::SEED,
+            // Segment 0 has been compared already.
+            bytes => {
+                if segment == 0 {
+                    0
+                } else {
+                    crc::segment(bytes)
+                }
+            }
+        });
+        if !check_epilogue(preamble, &crcs, rest).map_err(rule)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Frame { tag: preamble.tag, segments: segments.map(Segment::Borrowed) }))
+}
+
+fn check(segment: usize, computed: u32, carried: [u8; CRC]) -> Result<(), Rule> {
+    let carried = u32::from_le_bytes(carried);
+    match computed == carried {
+        true => Ok(()),
+        false => Err(Rule::SegmentCrc { segment: segment as u8, computed, carried }),
+    }
+}
+
+/// Whether the frame counts.
+fn check_epilogue(
+    preamble: &Preamble,
+    crcs: &[u32; SEGMENTS],
+    epilogue: &[u8],
+) -> Result<bool, Rule> {
+    let (status, carried) = epilogue.split_first().ok_or(Rule::Truncated("epilogue"))?;
+    if !is_complete(*status)? {
+        return Ok(false);
+    }
+    for (i, carried) in carried.as_chunks::<CRC>().0.iter().enumerate() {
+        let segment = i + 1;
+        // An empty segment may carry the crc of nothing or, like those that are not counted, zero.
+        let empty = preamble.length(segment) == 0;
+        if !(empty && *carried == [0; CRC]) {
+            check(segment, crcs[segment], *carried)?;
+        }
+    }
+    Ok(true)
+}
+
+impl Gathering {
+    fn new(preamble: Preamble) -> Self {
+        Self {
+            preamble,
+            segments: Default::default(),
+            crcs: [crc::SEED; SEGMENTS],
+            segment: 0,
+            trailer: Vec::new(),
+        }
+    }
+
+    /// Takes bytes; whether the frame has all of its own.
+    fn feed(&mut self, input: &mut &[u8]) -> Result<bool, Violation> {
+        while self.segment < SEGMENTS {
+            let total = self.preamble.length(self.segment);
+            let buffer = &mut self.segments[self.segment];
+            if buffer.len() < total {
+                // While the piece is in the cache.
+                let piece = gather(buffer, total, input);
+                let crc = &mut self.crcs[self.segment];
+                *crc = crc::append(*crc, piece);
+            }
+            if self.segments[self.segment].len() < total {
+                return Ok(false);
+            }
+            if self.segment == 0 && total > 0 {
+                gather(&mut self.trailer, CRC, input);
+                let Some(carried) = self.trailer.first_chunk() else { return Ok(false) };
+                check(0, self.crcs[0], *carried).map_err(Violation::of(self.preamble.tag))?;
+                self.trailer.clear();
+            }
+            self.segment += 1;
+        }
+        if self.preamble.has_epilogue() {
+            gather(&mut self.trailer, EPILOGUE, input);
+            return Ok(self.trailer.len() == EPILOGUE);
+        }
+        Ok(true)
+    }
+
+    fn finish(self) -> Result<Option<Frame<'static>>, Violation> {
+        let Self { preamble, segments, crcs, trailer, .. } = self;
+        if preamble.has_epilogue()
+            && !check_epilogue(&preamble, &crcs, &trailer).map_err(Violation::of(preamble.tag))?
+        {
+            return Ok(None);
+        }
+        let segments = segments.map(|bytes| Segment::Owned(bytes.into()));
+        Ok(Some(Frame { tag: preamble.tag, segments }))
+    }
+}

@@ -1,0 +1,46 @@
+//! How much a peer may announce.
+
+use super::header::MessageHeader;
+use super::tag::Tag;
+
+/// Bounds of what a frame may announce. A length is compared with them before anything is allocated,
+/// and memory then grows with the bytes that really come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The payload of a control frame, in bytes.
+    pub control_bytes: u32,
+    /// A message's front.
+    pub front_bytes: u32,
+    /// A message's middle.
+    pub middle_bytes: u32,
+    /// A message's data.
+    pub data_bytes: u32,
+    /// All that is received, or buffered to be sent, before the peer is authenticated.
+    pub unauthenticated_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            control_bytes: 1 << 20,
+            front_bytes: 16 << 20,
+            middle_bytes: 16 << 20,
+            data_bytes: 256 << 20,
+            unauthenticated_bytes: 64 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// The most bytes that a segment of such a frame may have.
+    pub(crate) const fn segment(&self, tag: Tag, segment: usize) -> u32 {
+        match (tag, segment) {
+            (Tag::Message, 0) => MessageHeader::BYTES as u32,
+            (Tag::Message, 1) => self.front_bytes,
+            (Tag::Message, 2) => self.middle_bytes,
+            (Tag::Message, 3) => self.data_bytes,
+            (_, 0) => self.control_bytes,
+            _ => 0,
+        }
+    }
+}

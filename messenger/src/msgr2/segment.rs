@@ -1,0 +1,84 @@
+//! A segment of a frame, in place or gathered.
+
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+/// Bytes of a received segment: where they lie in what was received, or gathered from several
+/// pieces of it.
+#[derive(Debug, Clone)]
+pub enum Segment<'a> {
+    /// In place.
+    Borrowed(&'a [u8]),
+    /// Gathered, or decrypted.
+    Owned(Bytes),
+}
+
+impl Segment<'_> {
+    /// To keep: copies only what is in place.
+    pub fn into_owned(self) -> Bytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Whether it lies where it was received.
+    pub const fn is_borrowed(&self) -> bool {
+        matches!(self, Self::Borrowed(_))
+    }
+}
+
+impl Default for Segment<'_> {
+    fn default() -> Self {
+        Self::Borrowed(&[])
+    }
+}
+
+impl Deref for Segment<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A buffer for `total` bytes that grows as they come: a length that somebody announced allocates
+/// no more than this much ahead.
+const AHEAD: usize = 64 << 10;
+
+/// Moves bytes from the front of `input` to `buffer` until that has `total`; which they were.
+pub(crate) fn gather<'a>(buffer: &mut Vec<u8>, total: usize, input: &mut &'a [u8]) -> &'a [u8] {
+    let count = input.len().min(total - buffer.len());
+    let (piece, rest) = input.split_at(count);
+    let needed = buffer.len() + count;
+    if buffer.capacity() < needed {
+        let room = (2 * buffer.capacity()).max(needed).max(AHEAD).min(total);
+        buffer.reserve_exact(room - buffer.len());
+    }
+    buffer.extend_from_slice(piece);
+    *input = rest;
+    piece
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_grows_with_what_comes_and_ends_at_its_size() {
+        let bytes = vec![7; 300_000];
+        let (mut buffer, mut input) = (Vec::new(), &bytes[..10]);
+        gather(&mut buffer, 1 << 28, &mut input);
+        assert!(buffer.capacity() <= 2 * AHEAD, "{}", buffer.capacity());
+        let mut buffer = Vec::new();
+        for chunk in bytes.chunks(1000) {
+            let mut input = chunk;
+            gather(&mut buffer, 250_000, &mut input);
+        }
+        assert_eq!((buffer.len(), buffer.capacity()), (250_000, 250_000));
+    }
+}

@@ -1,0 +1,124 @@
+//! A session: what two entities have said to each other, over however many streams.
+
+use std::time::Instant;
+
+use super::address::{EntityAddr, EntityAddrs};
+use super::backoff::Backoff;
+use super::config::Config;
+use super::control::EntityType;
+use super::endpoint::StreamId;
+use super::outbox::Outbox;
+use super::policy::Policy;
+use super::throttle::Throttle;
+
+/// How a session is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Not, and nobody is doing anything about it; since then.
+    Idle(Instant),
+    /// The owner was asked for a stream.
+    Asked,
+    /// The owner is asked at that time.
+    Retrying(Instant),
+    /// The peer's stream is awaited until then.
+    Waiting(Instant),
+    /// Our stream is in its handshake.
+    Connecting(StreamId),
+    /// Messages pass.
+    Ready(StreamId),
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) policy: Policy,
+    /// Where to connect to, if we may.
+    pub(super) target: Option<EntityAddr>,
+    /// What is there.
+    pub(super) entity: Option<EntityType>,
+    /// The peer's addresses, as it says.
+    pub(super) addresses: EntityAddrs,
+    /// Lossy, and begins again by itself.
+    pub(super) reopen: bool,
+    pub(super) link: Link,
+    pub(super) backoff: Backoff,
+    /// Something came on the present stream after its handshake.
+    pub(super) proved: bool,
+    /// The session's name on the side that connected first; 0 until there is one.
+    pub(super) client_cookie: u64,
+    /// And on the other.
+    pub(super) server_cookie: u64,
+    /// Of our present attempt.
+    pub(super) global_seq: u64,
+    /// Of the peer's latest.
+    pub(super) peer_global_seq: u64,
+    /// Rises with every attempt within the session.
+    pub(super) connect_seq: u64,
+    pub(super) outbox: Outbox,
+    /// `seq` of the last message that came.
+    pub(super) in_seq: u64,
+    /// Messages that came and were not acknowledged.
+    pub(super) unacknowledged: u32,
+    /// When they have to be.
+    pub(super) ack_due: Option<Instant>,
+    pub(super) throttle: Throttle,
+}
+
+impl Session {
+    pub(super) fn new(policy: Policy, config: &Config, now: Instant) -> Self {
+        Self {
+            policy,
+            target: None,
+            entity: None,
+            addresses: EntityAddrs::default(),
+            reopen: false,
+            link: Link::Idle(now),
+            backoff: Backoff::new(config.backoff),
+            proved: false,
+            client_cookie: 0,
+            server_cookie: 0,
+            global_seq: 0,
+            peer_global_seq: 0,
+            connect_seq: 0,
+            outbox: Outbox::new(config.outbox_bytes),
+            in_seq: 0,
+            unacknowledged: 0,
+            ack_due: None,
+            throttle: Throttle::new(config.throttle),
+        }
+    }
+
+    /// The stream that it has.
+    pub(super) fn stream(&self) -> Option<StreamId> {
+        match self.link {
+            Link::Connecting(stream) | Link::Ready(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Whether we may connect.
+    pub(super) fn may_connect(&self) -> bool {
+        !self.policy.server && self.target.is_some()
+    }
+
+    /// Forgets what was said; how many messages are lost.
+    pub(super) fn reset(&mut self) -> u64 {
+        self.begin_again();
+        self.client_cookie = 0;
+        self.outbox.reset()
+    }
+
+    /// The peer knows nothing of what was said, and hears it again.
+    pub(super) fn begin_again(&mut self) {
+        self.server_cookie = 0;
+        self.connect_seq = 0;
+        self.in_seq = 0;
+        self.unacknowledged = 0;
+        self.ack_due = None;
+    }
+
+    /// Messages have been acknowledged, or are about to be.
+    pub(super) fn acknowledged(&mut self) {
+        self.unacknowledged = 0;
+        self.ack_due = None;
+    }
+}

@@ -1,0 +1,341 @@
+//! Wrong input in every state ends the stream with an error that names state, tag and rule.
+
+use std::time::{Duration, Instant};
+
+use vmsgr_messenger::msgr2::*;
+
+use crate::world::{config, message, name};
+
+/// A server, a stream that somebody made to it, and the bytes that a good client would send.
+struct Victim {
+    endpoint: Endpoint,
+    stream: StreamId,
+    now: Instant,
+}
+
+fn frame(control: &Control) -> Vec<u8> {
+    let mut payload = Vec::new();
+    control.encode(&mut payload);
+    raw(control.tag(), &payload)
+}
+
+fn raw(tag: Tag, payload: &[u8]) -> Vec<u8> {
+    let segments = [payload, &[], &[], &[]];
+    let envelope = Envelope::new(tag, &segments);
+    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+}
+
+fn hello() -> Vec<u8> {
+    frame(&Control::Hello(Hello { entity: EntityType::CLIENT, peer: name(2) }))
+}
+
+fn request(method: u32) -> Vec<u8> {
+    let payload = Default::default();
+    frame(&Control::AuthRequest(AuthRequest { method, modes: vec![1], payload }))
+}
+
+fn ident() -> Vec<u8> {
+    frame(&Control::ClientIdent(ClientIdent {
+        addresses: name(1).into(),
+        target: name(2),
+        gid: 1,
+        global_seq: 1,
+        supported: u64::MAX,
+        required: 0,
+        flags: 0,
+        cookie: 5,
+    }))
+}
+
+/// What a good client says up to each state.
+fn up_to(state: State) -> Vec<u8> {
+    let steps = [
+        (State::Banner, Banner::OURS.encode().to_vec()),
+        (State::Hello, hello()),
+        (State::Authenticating, request(1)),
+        (State::Signature, frame(&Control::AuthSignature([0; 32]))),
+        (State::Accepting, ident()),
+    ];
+    steps.into_iter().take_while(|(of, _)| *of != state).flat_map(|(_, bytes)| bytes).collect()
+}
+
+impl Victim {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut config = config(EntityType::OSD, 2);
+        config.policy = Policy::LOSSLESS_PEER;
+        let auth = Box::new(AuthNone::new(EntityType::OSD, "0", 0));
+        let mut endpoint = Endpoint::new(config, auth, now);
+        let stream = endpoint.accept("10.0.0.1:1234".parse().unwrap(), now);
+        Self { endpoint, stream, now }
+    }
+
+    fn in_state(state: State) -> Self {
+        let mut victim = Self::new();
+        victim.give(&up_to(state));
+        assert_eq!(victim.error(), None, "{state}");
+        victim
+    }
+
+    fn give(&mut self, mut bytes: &[u8]) {
+        while self.endpoint.receive(self.stream, &mut bytes, self.now).is_some() {}
+    }
+
+    /// Takes what it sends.
+    fn output(&mut self) -> Vec<u8> {
+        let mut output = Vec::new();
+        loop {
+            let slices = self.endpoint.poll_send(self.stream, self.now);
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            if bytes.is_empty() {
+                return output;
+            }
+            self.endpoint.sent(self.stream, bytes.len());
+            output.extend(bytes);
+        }
+    }
+
+    fn error(&mut self) -> Option<ConnectionError> {
+        while let Some(event) = self.endpoint.poll_event() {
+            if let Event::Close { error, .. } = event {
+                return Some(error);
+            }
+        }
+        None
+    }
+}
+
+/// What it says to these bytes in this state.
+fn error_of(state: State, bytes: &[u8]) -> ConnectionError {
+    let mut victim = Victim::in_state(state);
+    victim.give(bytes);
+    let error = victim.error().unwrap_or_else(|| panic!("nothing is wrong with it: {state}"));
+    assert_eq!(error.state, state);
+    assert_eq!(victim.endpoint.streams(), 0);
+    error
+}
+
+fn violation(tag: Option<Tag>, rule: Rule) -> Reason {
+    Reason::Violation(Violation { tag, rule })
+}
+
+const STATES: [State; 5] =
+    [State::Hello, State::Authenticating, State::Signature, State::Accepting, State::Ready];
+
+/// Tags that have a place in a state of a server.
+fn admitted(state: State) -> &'static [Tag] {
+    match state {
+        State::Hello => &[Tag::Hello],
+        State::Authenticating => &[Tag::AuthRequest, Tag::AuthRequestMore],
+        State::Signature => &[Tag::AuthSignature],
+        State::Accepting => &[Tag::ClientIdent, Tag::SessionReconnect],
+        _ => &[Tag::Message, Tag::Ack, Tag::Keepalive2, Tag::Keepalive2Ack],
+    }
+}
+
+#[test]
+fn a_tag_without_a_place_in_the_state_is_named_with_it() {
+    for state in STATES {
+        for tag in Tag::ALL {
+            if *tag == Tag::Message || admitted(state).contains(tag) {
+                continue;
+            }
+            let error = error_of(state, &raw(*tag, &[0; 8]));
+            assert_eq!(error.reason, violation(Some(*tag), Rule::Unexpected), "{state} {tag}");
+            let said = format!("{state}: {tag}: this frame has no place in this state");
+            assert_eq!(error.to_string(), said);
+        }
+    }
+}
+
+#[test]
+fn no_message_is_taken_before_there_is_a_session() {
+    for state in &STATES[..4] {
+        let header = MessageHeader { seq: 1, ..Default::default() }.encode();
+        let error = error_of(*state, &raw(Tag::Message, &header));
+        assert_eq!(error.reason, violation(Some(Tag::Message), Rule::Unexpected));
+        let segments: [&[u8]; 4] = [&header, b"front", &[], &[]];
+        let envelope = Envelope::new(Tag::Message, &segments);
+        // It is refused with its preamble.
+        let error = error_of(*state, envelope.preamble());
+        let rule = Rule::SegmentLength { segment: 1, length: 5, limit: 0 };
+        assert_eq!(error.reason, violation(Some(Tag::Message), rule));
+    }
+}
+
+#[test]
+fn a_wrong_crc_is_found_in_every_state() {
+    for state in STATES {
+        let tag = admitted(state)[0];
+        let mut bytes = match state {
+            State::Ready => raw(tag, &MessageHeader { seq: 1, ..Default::default() }.encode()),
+            _ => raw(tag, &[0; 32]),
+        };
+        let last = bytes.len() - 5;
+        bytes[last] ^= 1;
+        let error = error_of(state, &bytes);
+        let Reason::Violation(Violation { tag: named, rule }) = error.reason else { panic!() };
+        assert_eq!(named, Some(tag));
+        assert!(matches!(rule, Rule::SegmentCrc { segment: 0, .. }), "{rule}");
+        bytes[3] ^= 1;
+        let error = error_of(state, &bytes);
+        let Reason::Violation(Violation { rule, .. }) = error.reason else { panic!() };
+        assert!(matches!(rule, Rule::PreambleCrc { .. }), "{rule}");
+    }
+}
+
+#[test]
+fn a_payload_that_ends_too_early_is_found_in_every_state() {
+    for (state, tag) in [
+        (State::Hello, Tag::Hello),
+        (State::Authenticating, Tag::AuthRequest),
+        (State::Signature, Tag::AuthSignature),
+        (State::Accepting, Tag::ClientIdent),
+        (State::Accepting, Tag::SessionReconnect),
+        (State::Ready, Tag::Keepalive2),
+    ] {
+        let error = error_of(state, &raw(tag, &[1]));
+        let Reason::Violation(Violation { tag: named, rule }) = error.reason else { panic!() };
+        assert_eq!(named, Some(tag));
+        assert!(matches!(rule, Rule::Truncated(_)), "{rule}");
+    }
+}
+
+#[test]
+fn lengths_over_the_limits_are_refused_with_the_preamble() {
+    let long = |length: usize| raw(Tag::Hello, &vec![0; length])[..32].to_vec();
+    let limit = 64 << 10;
+    let error = error_of(State::Hello, &long(limit + 1));
+    let rule = Rule::SegmentLength { segment: 0, length: limit as u32 + 1, limit: limit as u32 };
+    assert_eq!(error.reason, violation(Some(Tag::Hello), rule));
+    let big = message(1);
+    let header = big.header.encode();
+    let front = vec![0; (16 << 20) + 1];
+    let segments: [&[u8]; 4] = [&header, &front, &[], &[]];
+    let error = error_of(State::Ready, Envelope::new(Tag::Message, &segments).preamble());
+    let rule = Rule::SegmentLength { segment: 1, length: (16 << 20) + 1, limit: 16 << 20 };
+    assert_eq!(error.reason, violation(Some(Tag::Message), rule));
+}
+
+#[test]
+fn a_wrong_or_endless_banner_is_refused_at_once() {
+    let error = error_of(State::Banner, b"HTTP/1.1 200 OK");
+    assert_eq!(error.reason, violation(None, Rule::Banner));
+    let mut bytes = b"ceph v2\n".to_vec();
+    bytes.extend(u16::MAX.to_le_bytes());
+    let error = error_of(State::Banner, &bytes);
+    let rule = Rule::BannerLength { length: u16::MAX, most: 256 };
+    assert_eq!(error.reason, violation(None, rule));
+    let error = error_of(State::Banner, &Banner { supported: 1, required: 4 }.encode());
+    assert_eq!(error.reason, violation(None, Rule::RequiredFeatures(4)));
+}
+
+#[test]
+fn before_authentication_memory_is_bounded() {
+    let mut victim = Victim::in_state(State::Authenticating);
+    let request = request(2);
+    let mut given = 0;
+    let error = loop {
+        victim.give(&request);
+        given += request.len();
+        if let Some(error) = victim.error() {
+            break error;
+        }
+        assert!(given < 70_000, "it takes anything");
+    };
+    assert_eq!(error.reason, violation(Some(Tag::AuthRequest), Rule::TooManySteps));
+    // One long request after the other is too much before they are too many.
+    let mut victim = Victim::in_state(State::Authenticating);
+    let payload = vec![0; 40_000].into();
+    let long = frame(&Control::AuthRequest(AuthRequest { method: 2, modes: vec![], payload }));
+    victim.give(&long);
+    assert_eq!(victim.error(), None);
+    victim.give(&long);
+    let error = victim.error().unwrap();
+    assert_eq!(error.reason, violation(None, Rule::UnauthenticatedBytes(64 << 10)));
+}
+
+#[test]
+fn silence_ends_after_ten_seconds_in_every_state_before_ready() {
+    for state in
+        [State::Banner, State::Hello, State::Authenticating, State::Signature, State::Accepting]
+    {
+        let mut victim = Victim::in_state(state);
+        let deadline = victim.endpoint.deadline().unwrap();
+        assert_eq!(deadline - victim.now, Duration::from_secs(10));
+        victim.endpoint.handle_timeout(deadline - Duration::from_nanos(1));
+        assert_eq!(victim.error(), None);
+        victim.endpoint.handle_timeout(deadline);
+        let error = victim.error().unwrap();
+        assert_eq!(
+            (error.state, error.reason),
+            (state, Reason::HandshakeTime(Duration::from_secs(10)))
+        );
+    }
+}
+
+#[test]
+fn a_client_that_asks_for_another_method_is_told_what_is_allowed() {
+    let mut victim = Victim::in_state(State::Authenticating);
+    let _ = victim.output();
+    victim.give(&request(2));
+    let bad = AuthBadMethod { method: 2, result: -95, methods: vec![1], modes: vec![1] };
+    assert_eq!(victim.output(), frame(&Control::AuthBadMethod(bad)));
+    // It may try again.
+    victim.give(&request(1));
+    victim.give(&frame(&Control::AuthSignature([0; 32])));
+    victim.give(&ident());
+    assert_eq!(victim.error(), None);
+    assert_eq!(victim.endpoint.sessions(), 1);
+}
+
+#[test]
+fn a_wrong_signature_is_refused() {
+    let error = error_of(State::Signature, &frame(&Control::AuthSignature([1; 32])));
+    assert_eq!(error.reason, violation(Some(Tag::AuthSignature), Rule::Signature));
+}
+
+#[test]
+fn messages_that_are_missing_and_acks_of_what_was_not_sent_are_refused() {
+    let say = |seq, ack_seq| {
+        raw(Tag::Message, &MessageHeader { seq, ack_seq, ..Default::default() }.encode())
+    };
+    let mut bytes = say(1, 0);
+    bytes.extend(say(3, 0));
+    let error = error_of(State::Ready, &bytes);
+    let skipped = Rule::Skipped { expected: 2, got: 3 };
+    assert_eq!(error.reason, violation(Some(Tag::Message), skipped));
+    let error = error_of(State::Ready, &say(1, 1));
+    assert_eq!(error.reason, violation(Some(Tag::Message), Rule::AckBeyond(1)));
+    let error = error_of(State::Ready, &frame(&Control::Ack(9)));
+    assert_eq!(error.reason, violation(Some(Tag::Ack), Rule::AckBeyond(9)));
+}
+
+#[test]
+fn keepalives_that_nobody_reads_the_answers_of_do_not_pile_up() {
+    let mut victim = Victim::in_state(State::Ready);
+    let _ = victim.output();
+    for seconds in 0..10_000 {
+        let time = Timestamp { seconds, nanoseconds: 1 };
+        victim.give(&frame(&Control::Keepalive2(time)));
+    }
+    let last = Timestamp { seconds: 9999, nanoseconds: 1 };
+    assert_eq!(victim.output(), frame(&Control::Keepalive2Ack(last)));
+}
+
+#[test]
+fn ten_thousand_half_open_handshakes_do_not_disturb_a_session() {
+    let mut victim = Victim::in_state(State::Ready);
+    let session_stream = victim.stream;
+    for _ in 0..10_000 {
+        victim.stream = victim.endpoint.accept("10.0.0.9:1".parse().unwrap(), victim.now);
+        victim.give(&up_to(State::Authenticating));
+    }
+    assert_eq!(victim.endpoint.streams(), 10_001);
+    victim.stream = session_stream;
+    let header = MessageHeader { seq: 1, ..Default::default() }.encode();
+    let bytes = raw(Tag::Message, &header);
+    assert!(victim.endpoint.receive(session_stream, &mut &bytes[..], victim.now).is_some());
+    victim.endpoint.handle_timeout(victim.now + Duration::from_secs(10));
+    assert_eq!((victim.endpoint.streams(), victim.endpoint.sessions()), (1, 1));
+}

@@ -1,0 +1,9 @@
+//! The msgr2 protocol, spoken to from outside: captured sessions, and endpoints in memory.
+
+mod captures;
+mod faults;
+mod follower;
+mod properties;
+mod sessions;
+mod vectors;
+mod world;

@@ -1,0 +1,341 @@
+//! Sessions between two endpoints: every message once and in order, whatever happens to the path.
+
+use std::time::Duration;
+
+use vmsgr_messenger::msgr2::*;
+
+use crate::world::{Dice, World, address, config, message, name};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn messages_pass_both_ways() {
+    let mut world = World::peers(1);
+    let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    (1..=100).for_each(|number| world.send(0, session, number));
+    world.settle();
+    assert_eq!(world.numbers(1), (1..=100).collect::<Vec<_>>());
+    let back = world.opened(1)[0].0;
+    (1..=100).for_each(|number| world.send(1, back, number));
+    world.settle();
+    assert_eq!(world.numbers(0), (1..=100).collect::<Vec<_>>());
+    assert_eq!((world.made, world.closes(0), world.closes(1)), (1, vec![], vec![]));
+    // The last acknowledgement waits for company, not for long.
+    world.pass(SECOND);
+    assert_eq!(world.nodes[0].endpoint.outbox_bytes(session), 0);
+    assert_eq!(world.nodes[1].endpoint.outbox_bytes(back), 0);
+    assert_eq!(world.nodes[0].endpoint.deadline(), None, "nothing is left to wait for");
+}
+
+/// Both send all the time while the path is cut again and again.
+fn cut_often(seed: u64) {
+    let mut world = World::peers(seed);
+    let mut dice = Dice::new(seed + 1000);
+    let ours = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    let mut theirs = None;
+    let mut sent = [0; 2];
+    for cut in 0..100 {
+        for _ in 0..dice.below(4) {
+            for _ in 0..dice.below(20) {
+                sent[0] += 1;
+                world.send(0, ours, sent[0]);
+                if let Some(theirs) = theirs {
+                    sent[1] += 1;
+                    world.send(1, theirs, sent[1]);
+                }
+            }
+            world.steps(dice.below(60));
+            theirs = theirs.or_else(|| world.opened(1).first().map(|(session, _)| *session));
+        }
+        world.cut();
+        if cut == 50 {
+            // For longer than any back-off.
+            world.up = false;
+            world.pass(60 * SECOND);
+            world.up = true;
+        }
+        world.pass(Duration::from_millis(dice.below(400)));
+    }
+    world.pass(120 * SECOND);
+    assert!(sent[0] > 500 && sent[1] > 500, "{sent:?}");
+    assert!(world.numbers(1) == (1..=sent[0]).collect::<Vec<_>>(), "seed {seed}");
+    assert!(world.numbers(0) == (1..=sent[1]).collect::<Vec<_>>(), "seed {seed}");
+    for node in 0..2 {
+        let endpoint = &world.nodes[node].endpoint;
+        // Without a stream only if it was cut when there was nothing left to say.
+        assert!(endpoint.sessions() == 1 && endpoint.streams() <= 1);
+        let reset = |event: &&Event| matches!(event, Event::Reset { lost: 1.., .. });
+        assert_eq!(world.nodes[node].events.iter().find(reset), None);
+    }
+    assert_eq!(world.nodes[0].endpoint.outbox_bytes(ours), 0);
+}
+
+#[test]
+fn a_path_that_is_cut_a_hundred_times_loses_and_doubles_nothing() {
+    (1..=20).for_each(cut_often);
+}
+
+#[test]
+fn what_came_twice_is_given_once() {
+    // The acknowledgements are lost with the stream, so all is sent again.
+    let mut world = World::peers(3);
+    let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    world.settle();
+    (1..=5).for_each(|number| world.send(0, session, number));
+    world.settle();
+    assert_eq!(world.numbers(1).len(), 5);
+    assert!(world.nodes[0].endpoint.outbox_bytes(session) > 0, "nothing is acknowledged yet");
+    world.cut();
+    world.pass(SECOND);
+    assert_eq!(world.numbers(1), [1, 2, 3, 4, 5]);
+    assert_eq!(world.nodes[0].endpoint.outbox_bytes(session), 0, "the peer said what it has");
+}
+
+#[test]
+fn both_connecting_at_once_come_to_one_session() {
+    for seed in 0..200 {
+        let mut world = World::peers(seed);
+        let first = world.dial(0, 1, Policy::LOSSLESS_PEER);
+        let steps = world.dice.below(12);
+        world.steps(steps);
+        let second = world.dial(1, 0, Policy::LOSSLESS_PEER);
+        (1..=3).for_each(|number| world.send(0, first, number));
+        (1..=3).for_each(|number| world.send(1, second, number));
+        world.pass(60 * SECOND);
+        assert_eq!(world.numbers(0), [1, 2, 3], "seed {seed}");
+        assert_eq!(world.numbers(1), [1, 2, 3], "seed {seed}");
+        for node in 0..2 {
+            let endpoint = &world.nodes[node].endpoint;
+            assert_eq!((endpoint.sessions(), endpoint.streams()), (1, 1), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn in_a_race_the_side_with_the_smaller_address_wins() {
+    let mut world = World::peers(1);
+    world.dial(0, 1, Policy::LOSSLESS_PEER);
+    world.dial(1, 0, Policy::LOSSLESS_PEER);
+    world.pass(SECOND);
+    assert_eq!(world.made, 2);
+    let reasons: Vec<_> = world.closes(1).into_iter().map(|error| error.reason).collect();
+    assert!(reasons.contains(&Reason::Replaced) || reasons.contains(&Reason::Race), "{reasons:?}");
+    assert_eq!(world.closes(0).iter().filter(|error| error.reason == Reason::Race).count(), 0);
+}
+
+#[test]
+fn both_reconnecting_at_once_go_on_with_one_session() {
+    for seed in 0..200 {
+        let mut world = World::peers(seed);
+        let ours = world.dial(0, 1, Policy::LOSSLESS_PEER);
+        world.send(0, ours, 1);
+        world.settle();
+        let theirs = world.opened(1)[0].0;
+        let mut sent = 1;
+        for _ in 0..10 {
+            world.cut();
+            sent += 1;
+            world.send(0, ours, sent);
+            world.send(1, theirs, sent - 1);
+            let steps = world.dice.below(30);
+            world.steps(steps);
+        }
+        world.pass(60 * SECOND);
+        assert_eq!(world.numbers(1), (1..=sent).collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(world.numbers(0), (1..sent).collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(world.nodes[0].endpoint.streams(), 1);
+    }
+}
+
+/// A client and a server of these policies.
+fn client_and_server(policy: Policy) -> World {
+    let client = Config::new(EntityType::CLIENT, EntityAddrs::default());
+    let mut server = config(EntityType::MON, 2);
+    server.policy = policy;
+    World::new(vec![client, server], 1)
+}
+
+#[test]
+fn a_lossy_session_ends_with_its_stream_on_both_sides() {
+    let mut world = client_and_server(Policy::STATELESS_SERVER);
+    let session = world.dial(0, 1, Policy::LOSSY_CLIENT);
+    world.send(0, session, 1);
+    world.settle();
+    assert_eq!(world.numbers(1), [1]);
+    world.cut();
+    world.settle();
+    for node in 0..2 {
+        assert_eq!(world.nodes[node].endpoint.sessions(), 0);
+        assert!(matches!(world.nodes[node].events.last(), Some(Event::Ended { .. })));
+    }
+    let gone = world.nodes[0].endpoint.send(session, message(2), world.now);
+    assert_eq!(gone, Err(SendError::Gone(message(2))));
+}
+
+#[test]
+fn a_lossy_session_that_reopens_begins_again_without_its_messages() {
+    let mut world = client_and_server(Policy::STATELESS_SERVER);
+    let target =
+        Target { address: name(2), entity: None, policy: Policy::LOSSY_CLIENT, reopen: true };
+    let session = world.nodes[0].endpoint.connect(target, world.now).unwrap();
+    world.send(0, session, 1);
+    world.settle();
+    world.up = false;
+    world.cut();
+    world.send(0, session, 2);
+    world.pass(5 * SECOND);
+    world.up = true;
+    world.pass(15 * SECOND);
+    world.send(0, session, 3);
+    world.settle();
+    assert_eq!(world.numbers(1), [1, 3]);
+    assert_eq!(world.opened(0), [(session, false), (session, false)]);
+    let lost = |event: &&Event| matches!(event, Event::Lost { lost: 1, .. });
+    assert_eq!(world.nodes[0].events.iter().filter(lost).count(), 1);
+}
+
+#[test]
+fn a_stateful_server_waits_for_its_client_and_forgets_it_in_the_end() {
+    let mut world = client_and_server(Policy::STATEFUL_SERVER);
+    world.dial(0, 1, Policy::LOSSLESS_CLIENT);
+    world.settle();
+    let theirs = world.opened(1)[0].0;
+    world.up = false;
+    world.cut();
+    world.send(1, theirs, 1);
+    world.pass(60 * SECOND);
+    assert_eq!(world.made, 1, "a server never connects");
+    world.up = true;
+    world.pass(20 * SECOND);
+    assert_eq!(world.numbers(0), [1]);
+    assert_eq!(world.opened(1), [(theirs, false), (theirs, true)]);
+    world.up = false;
+    world.cut();
+    world.pass(400 * SECOND);
+    assert_eq!(world.nodes[1].endpoint.sessions(), 0);
+    // It comes back to a server that does not know it.
+    world.up = true;
+    world.pass(20 * SECOND);
+    let reset = |event: &&Event| matches!(event, Event::Reset { .. });
+    assert_eq!(world.nodes[0].events.iter().filter(reset).count(), 1);
+    assert_eq!(world.opened(0).last().map(|(_, resumed)| *resumed), Some(false));
+}
+
+#[test]
+fn attempts_back_off_up_to_fifteen_seconds() {
+    let mut world = World::peers(1);
+    world.up = false;
+    let start = world.now;
+    world.dial(0, 1, Policy::LOSSLESS_CLIENT);
+    let mut attempts = Vec::new();
+    while attempts.len() < 10 {
+        world.pass(Duration::from_millis(100));
+        let connects = |event: &&Event| matches!(event, Event::Connect { .. });
+        let count = world.nodes[0].events.iter().filter(connects).count();
+        if count > attempts.len() {
+            attempts.push((world.now - start).as_millis() as u64 / 100);
+        }
+    }
+    let gaps: Vec<u64> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(gaps, [1, 4, 8, 16, 32, 64, 128, 150, 150]);
+}
+
+#[test]
+fn a_silent_peer_is_asked_and_given_up() {
+    let keepalive = Keepalive { after: 10 * SECOND, patience: 20 * SECOND };
+    let mut world = World::peers(1);
+    let mut config = config(EntityType::OSD, 1);
+    config.keepalive = Some(keepalive);
+    config.policy = Policy::LOSSLESS_PEER;
+    let auth = Box::new(AuthNone::new(EntityType::OSD, "0", 0));
+    world.nodes[0].endpoint = Endpoint::new(config, auth, world.now);
+    let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    world.pass(100 * SECOND);
+    let alive = |event: &&Event| matches!(event, Event::Alive { .. });
+    let heard = world.nodes[0].events.iter().filter(alive).count();
+    assert!((9..=10).contains(&heard), "{heard}");
+    assert_eq!(world.closes(0), []);
+    world.lose_streams_silently();
+    world.pass(31 * SECOND);
+    let error = world.closes(0).pop().unwrap();
+    assert_eq!(error.reason, Reason::KeepaliveTime(20 * SECOND));
+    // The peer has not noticed, and takes the new stream for the session.
+    world.send(0, session, 1);
+    world.pass(SECOND);
+    assert_eq!(world.numbers(1), [1]);
+    assert_eq!(world.closes(1).pop().unwrap().reason, Reason::Replaced);
+}
+
+#[test]
+fn a_full_session_is_not_read_until_its_messages_are_taken() {
+    let mut config = config(EntityType::OSD, 2);
+    config.policy = Policy::LOSSLESS_PEER;
+    config.throttle = ThrottleLimits { messages: 10, bytes: 1 << 20 };
+    let mut peer = crate::world::config(EntityType::OSD, 1);
+    peer.policy = Policy::LOSSLESS_PEER;
+    let mut world = World::new(vec![peer, config], 1);
+    world.nodes[1].takes = false;
+    let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    (1..=100).for_each(|number| world.send(0, session, number));
+    world.settle();
+    assert_eq!(world.numbers(1).len(), 10);
+    let theirs = world.opened(1)[0].0;
+    for taken in 1..=9 {
+        let bytes = world.nodes[1].received[taken - 1].3.len() as u64 + 8;
+        world.nodes[1].endpoint.taken(theirs, 1, bytes, world.now);
+        world.settle();
+        assert_eq!(world.numbers(1).len(), 10 + taken);
+    }
+    world.nodes[1].takes = true;
+    world.nodes[1].endpoint.taken(theirs, 10, 1 << 20, world.now);
+    world.settle();
+    assert_eq!(world.numbers(1), (1..=100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_queue_gives_the_message_back_and_says_when_there_is_room() {
+    let mut peer = config(EntityType::OSD, 1);
+    peer.policy = Policy::LOSSLESS_PEER;
+    peer.outbox_bytes = 10_000;
+    let mut other = config(EntityType::OSD, 2);
+    other.policy = Policy::LOSSLESS_PEER;
+    let mut world = World::new(vec![peer, other], 1);
+    let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    let mut number = 1;
+    while world.nodes[0].endpoint.send(session, message(number), world.now).is_ok() {
+        number += 1;
+    }
+    assert!(number < 30, "{number}");
+    world.pass(SECOND);
+    let room = |event: &&Event| **event == Event::Room(session);
+    assert_eq!(world.nodes[0].events.iter().filter(room).count(), 1);
+    world.send(0, session, number);
+    world.settle();
+    assert_eq!(world.numbers(1), (1..=number).collect::<Vec<_>>());
+}
+
+#[test]
+fn features_that_one_side_lacks_are_named() {
+    let mut client = config(EntityType::OSD, 1);
+    client.supported = 0xff;
+    let mut server = config(EntityType::OSD, 2);
+    server.required = 0x1ff;
+    let mut world = World::new(vec![client, server], 1);
+    world.dial(0, 1, Policy::LOSSY_CLIENT);
+    world.settle();
+    let error = world.closes(0).pop().unwrap();
+    assert_eq!(error.reason, Reason::MissingFeatures(0x100));
+    assert_eq!(error.to_string(), "awaiting SERVER_IDENT: features 0x100 are missing");
+}
+
+#[test]
+fn another_process_at_the_address_is_not_taken_for_the_peer() {
+    let mut world = World::peers(1);
+    let address = EntityAddr::msgr2(address(2), 77);
+    let target = Target { address, entity: None, policy: Policy::LOSSLESS_PEER, reopen: false };
+    world.nodes[0].endpoint.connect(target, world.now).unwrap();
+    world.settle();
+    let wrong = Reason::WrongPeer { wanted: 77, found: 2 };
+    assert_eq!(world.closes(0).pop().unwrap().reason, wrong);
+    assert_eq!(world.nodes[0].endpoint.sessions(), 0);
+}
