@@ -1,4 +1,4 @@
-//! The vmsgrd under test.
+//! The programs under test.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,20 +9,28 @@ use std::sync::OnceLock;
 /// test process with the profile that the tests were built with.
 pub(crate) fn vmsgrd() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| env::var_os("VMSGRD_BIN").map_or_else(build, PathBuf::from))
+    BINARY.get_or_init(|| env::var_os("VMSGRD_BIN").map_or_else(|| build("vmsgrd"), PathBuf::from))
 }
 
-fn build() -> PathBuf {
+/// The tool's binary, which `VMSGRCTL_BIN` may name.
+pub(crate) fn vmsgrctl() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        env::var_os("VMSGRCTL_BIN").map_or_else(|| build("vmsgrctl"), PathBuf::from)
+    })
+}
+
+fn build(name: &str) -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(["build", "--package", "vmsgrd", "--bin", "vmsgrd", "--profile", &profile()])
+        .args(["build", "--package", "vmsgrd", "--bin", name, "--profile", &profile()])
         .args(["--message-format", "json-render-diagnostics"])
         .output()
         .expect("cargo starts");
     assert!(
         output.status.success(),
-        "vmsgrd does not build:\n{}",
+        "{name} does not build:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     // Cargo says itself where it put the binary, so target directories and triples need no guessing.

@@ -12,7 +12,7 @@
 //!
 //! - [`Vmsgrd`] starts the daemon, knows the ports it bound, reads its log and its [`Counters`];
 //! - [`peer()`] finds a program of Debian's, or reports the test as skipped;
-//! - [`RedisServer`], [`Nginx`] and [`Namespace`] are guards: what they start ends with them;
+//! - [`RedisServer`], [`Nginx`], [`MiniCeph`] and [`Namespace`] are guards: what they start ends with them;
 //! - [`sockets`] holds the clients' manners (ping, half-close, reset, never read), [`Pattern`] the
 //!   bytes that they send;
 //! - [`Activity`] is what the kernel says a process did: switches, CPU time, memory.
@@ -34,6 +34,7 @@
 
 mod activity;
 mod binary;
+mod ceph;
 mod counters;
 mod eventually;
 mod lines;
@@ -44,9 +45,11 @@ mod peer;
 mod process;
 mod redis;
 pub mod sockets;
+mod vmsgrctl;
 mod vmsgrd;
 
 pub use activity::{Activity, allowed_cores, open_descriptors, resident_bytes};
+pub use ceph::MiniCeph;
 pub use counters::{Counters, Counts};
 pub use eventually::{PATIENCE, eventually};
 pub use lines::Lines;
@@ -56,4 +59,5 @@ pub use pattern::Pattern;
 pub use peer::{PACKAGES, Peer, is_root, peer, raise_descriptor_limit, report, skip, two_cores};
 pub use process::{Process, run};
 pub use redis::RedisServer;
+pub use vmsgrctl::vmsgrctl;
 pub use vmsgrd::{Launch, Listening, Refusal, Vmsgrd, relay_to};

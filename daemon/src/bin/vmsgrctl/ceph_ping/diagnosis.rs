@@ -43,6 +43,10 @@ pub enum Diagnosis {
     Unanswered { asked: &'static str, within: Duration },
     #[error("closed the connection instead of answering {0}")]
     Closed(&'static str),
+    #[error(
+        "closed the connection: another address is its own, most likely with another nonce than {0}"
+    )]
+    WrongNonce(u32),
     #[error("answers {asked} with {answer}")]
     Unexpected { asked: &'static str, answer: String },
     #[error("the connection failed: {0}")]
@@ -110,6 +114,7 @@ impl Diagnosis {
             Self::NotCeph(_) => "not-ceph",
             Self::Violation(_) => "violation",
             Self::Unanswered { .. } | Self::Closed(_) | Self::Unexpected { .. } => "handshake",
+            Self::WrongNonce(_) => "nonce",
             Self::Failed(_) => "failed",
         }
     }
@@ -131,6 +136,7 @@ impl Diagnosis {
             Self::Violation(_)
             | Self::Unanswered { .. }
             | Self::Closed(_)
+            | Self::WrongNonce(_)
             | Self::Unexpected { .. }
             | Self::Failed(_) => FAILED,
         }

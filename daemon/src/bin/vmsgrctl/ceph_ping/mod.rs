@@ -1,7 +1,7 @@
 //! `ceph-ping`: what a Ceph daemon is and offers, and how fast it answers, without credentials.
 //!
 //! `target` is the address as written, `wire` a connection with frames, `probe` what anybody is
-//! told, `session` what needs one, `round_trips` the sums, `diagnosis` what is wrong, `output` what
+//! told (`tls` who says nothing), `session` what needs one, `round_trips` the sums, `diagnosis` what is wrong, `output` what
 //! is printed.
 
 mod diagnosis;
@@ -10,6 +10,7 @@ mod probe;
 mod round_trips;
 mod session;
 mod target;
+mod tls;
 mod wire;
 
 use self::diagnosis::Diagnosis;
@@ -18,6 +19,7 @@ use self::round_trips::RoundTrips;
 use self::session::METHOD_NONE;
 use self::target::Target;
 use self::wire::Wire;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use vmsgr_messenger::msgr2::EntityType;
@@ -173,17 +175,27 @@ impl Outcome {
     fn probe(&self, args: &Args) -> Result<(Wire, Found), Diagnosis> {
         let mut addresses = args.target.resolve().map_err(Diagnosis::Unresolved)?.into_iter();
         let mut probed = match addresses.next() {
-            Some(address) => probe::probe(address, args.timeout),
+            Some(address) => ask(address, args.timeout),
             None => unreachable!("a name without addresses is not resolved"),
         };
         for address in addresses {
             match probed {
                 Err(Diagnosis::Refused | Diagnosis::Filtered(_) | Diagnosis::Unreachable(_)) => {
-                    probed = probe::probe(address, args.timeout);
+                    probed = ask(address, args.timeout);
                 }
                 _ => break,
             }
         }
         probed
+    }
+}
+
+/// Asks the daemon at one address, and what is there that says nothing.
+fn ask(address: SocketAddr, time_out: Duration) -> Result<(Wire, Found), Diagnosis> {
+    match probe::probe(address, time_out) {
+        Err(Diagnosis::Silent(_) | Diagnosis::ClosedAtOnce) if tls::answers(address, time_out) => {
+            Err(Diagnosis::Tls)
+        }
+        probed => probed,
     }
 }

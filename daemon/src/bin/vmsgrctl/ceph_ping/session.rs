@@ -53,7 +53,11 @@ pub fn begin(wire: &mut Wire, found: &Found, nonce: u32) -> Result<(), Diagnosis
         flags: FLAG_LOSSY,
         cookie: random | 1,
     }))?;
-    match wire.receive("CLIENT_IDENT")? {
+    match wire.receive("CLIENT_IDENT").map_err(|diagnosis| match diagnosis {
+        // It looks whether the target is itself before anything else.
+        Diagnosis::Closed(_) => Diagnosis::WrongNonce(nonce),
+        other => other,
+    })? {
         Control::ServerIdent(_) => Ok(()),
         other => Err(unexpected("CLIENT_IDENT", &other)),
     }
