@@ -16,6 +16,15 @@ pub(crate) fn vmsgrd() -> &'static Path {
     })
 }
 
+/// The tool's binary, which `VMSGRCTL_BIN` may name.
+pub(crate) fn vmsgrctl() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let own = || build(&["--package", "vmsgrd", "--bin", "vmsgrctl"]);
+        env::var_os("VMSGRCTL_BIN").map_or_else(own, PathBuf::from)
+    })
+}
+
 /// An example of the messenger's, built once per test process.
 pub(crate) fn example(name: &str) -> PathBuf {
     static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);

@@ -13,7 +13,7 @@
 //! - [`Vmsgrd`] starts the daemon, knows the ports it bound, reads its log and its [`Counters`];
 //! - [`Application`] is a process that is attached to it, [`application`] what a test is one with;
 //! - [`peer()`] finds a program of Debian's, or reports the test as skipped;
-//! - [`RedisServer`], [`Nginx`] and [`Namespace`] are guards: what they start ends with them;
+//! - [`RedisServer`], [`Nginx`], [`MiniCeph`] and [`Namespace`] are guards: what they start ends with them;
 //! - [`sockets`] holds the clients' manners (ping, half-close, reset, never read), [`Pattern`] the
 //!   bytes that they send;
 //! - [`Activity`] is what the kernel says a process did: switches, CPU time, memory.
@@ -36,6 +36,7 @@
 mod activity;
 pub mod application;
 mod binary;
+mod ceph;
 mod counters;
 mod eventually;
 mod lines;
@@ -48,11 +49,13 @@ mod process;
 mod random;
 mod redis;
 pub mod sockets;
+mod vmsgrctl;
 mod vmsgrd;
 
 pub use activity::{Activity, allowed_cores, open_descriptors, resident_bytes};
 pub use application::Application;
 pub use binary::libvmsgr;
+pub use ceph::MiniCeph;
 pub use counters::{Counters, Counts};
 pub use eventually::{PATIENCE, eventually};
 pub use lines::Lines;
@@ -64,4 +67,5 @@ pub use peers::{ANSWER_BYTES, PatternPeer, REQUEST_BYTES, SEEDS};
 pub use process::{Process, run};
 pub use random::Random;
 pub use redis::RedisServer;
+pub use vmsgrctl::vmsgrctl;
 pub use vmsgrd::{Launch, Listening, Refusal, Vmsgrd, relay_to};

@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, geteuid};
 
 /// The programs that tests look for, each with the Debian package that brings it.
-pub const PACKAGES: [(&str, &str); 13] = [
+pub const PACKAGES: [(&str, &str); 17] = [
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("redis-cli", "redis-tools"),
@@ -25,6 +25,10 @@ pub const PACKAGES: [(&str, &str); 13] = [
     ("cc", "build-essential"),
     ("pkg-config", "pkgconf"),
     ("valgrind", "valgrind"),
+    ("ceph-mon", "ceph-mon"),
+    ("ceph-osd", "ceph-osd"),
+    ("ceph", "ceph-common"),
+    ("rados", "ceph-common"),
 ];
 
 /// A program of somebody else's that is installed here.

@@ -4,16 +4,20 @@
 //! frames cost, whatever they carry.
 
 use super::banner::Banner;
-use super::control::Control;
 use super::error::{Rule, Violation};
 use super::header::MessageHeader;
 use super::limits::Limits;
 use super::preamble::{self, Preamble, SEGMENTS};
 use super::segment::gather;
 use super::tag::Tag;
+use super::wire::Reader;
 
 /// The connection mode in which frames are sealed.
 const MODE_SECURE: u32 = 2;
+
+/// Bytes of a control frame's payload that say what the next frames look like: see
+/// [`check_agreement`].
+const AGREEMENT: usize = 12;
 
 /// Why a follower can go no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +103,7 @@ impl Follower {
             Ok(None) => Ok(None),
             Ok(Some((preamble, header, in_place))) => {
                 let front = in_place.unwrap_or(&self.gathered);
+                let front = &front[..front.len().min(self.keep)];
                 let front_length = preamble.lengths[usize::from(header.is_some())];
                 let [_, _, middle_length, data_length] = preamble.lengths;
                 let tag = preamble.tag;
@@ -151,7 +156,10 @@ impl Follower {
                 }
                 Next::Front(preamble, header) => {
                     let length = preamble.length(usize::from(header.is_some()));
-                    let kept = length.min(self.keep);
+                    let kept = length.min(match preamble.tag {
+                        Tag::AuthDone | Tag::CompressionDone => self.keep.max(AGREEMENT),
+                        _ => self.keep,
+                    });
                     let begun = !self.gathered.is_empty();
                     let in_place = match input.split_at_checked(kept) {
                         Some((front, rest)) if !begun => {
@@ -169,7 +177,7 @@ impl Follower {
                     };
                     let skip = behind_front(&preamble, header.is_some()) + (length - kept) as u64;
                     self.next = Next::Skip(skip);
-                    self.check_agreement(preamble.tag, in_place.unwrap_or(&self.gathered))?;
+                    check_agreement(preamble.tag, in_place.unwrap_or(&self.gathered))?;
                     return Ok(Some((preamble, header, in_place)));
                 }
                 Next::Skip(left) => {
@@ -211,17 +219,26 @@ impl Follower {
         gather(&mut self.gathered, count, input);
         (self.gathered.len() == count).then_some(&self.gathered)
     }
+}
 
-    /// Whether this frame changes what the following ones look like.
-    fn check_agreement(&self, tag: Tag, payload: &[u8]) -> Result<(), CannotFollow> {
-        if !matches!(tag, Tag::AuthDone | Tag::CompressionDone) {
-            return Ok(());
+/// Whether this frame changes what the following ones look like. Of its payload at least the first
+/// [`AGREEMENT`] bytes are here, and no more is looked at.
+fn check_agreement(tag: Tag, payload: &[u8]) -> Result<(), CannotFollow> {
+    let rule = Violation::of(tag);
+    let mut reader = Reader::new(payload);
+    match tag {
+        Tag::AuthDone => {
+            reader.u64("global id").map_err(&rule)?;
+            match reader.u32("mode").map_err(rule)? {
+                MODE_SECURE => Err(CannotFollow::Secure),
+                _ => Ok(()),
+            }
         }
-        match Control::decode(tag, payload)? {
-            Control::AuthDone(done) if done.mode == MODE_SECURE => Err(CannotFollow::Secure),
-            Control::CompressionDone { on: true, .. } => Err(CannotFollow::Compressed),
-            _ => Ok(()),
-        }
+        Tag::CompressionDone => match reader.u8("is_compress").map_err(rule)? {
+            0 => Ok(()),
+            _ => Err(CannotFollow::Compressed),
+        },
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,121 @@
+//! What is printed: lines for people, or one object of JSON.
+
+use super::diagnosis::Diagnosis;
+use super::probe::Found;
+use super::round_trips::{RoundTrips, Summary, milliseconds};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use vmsgr_messenger::msgr2::Banner;
+
+/// Names of numbers, and the numbers that have none.
+fn names(numbers: &[u32], names: &[(u32, &str)]) -> Vec<String> {
+    let name = |number: &u32| {
+        let known = names.iter().find(|(known, _)| known == number);
+        known.map_or_else(|| number.to_string(), |(_, name)| (*name).to_owned())
+    };
+    numbers.iter().map(name).collect()
+}
+
+fn methods(found: &Found) -> Vec<String> {
+    names(&found.methods, &[(1, "none"), (2, "cephx"), (4, "gss")])
+}
+
+fn modes(found: &Found) -> Vec<String> {
+    names(&found.modes, &[(1, "crc"), (2, "secure")])
+}
+
+fn features(banner: &Banner) -> String {
+    let known = [(Banner::REVISION_1, "revision 1"), (Banner::COMPRESSION, "compression")];
+    let names = known.iter().filter(|(bit, _)| banner.supported & bit != 0).map(|(_, name)| *name);
+    let names: Vec<_> = names.collect();
+    format!("{:#x} ({})", banner.supported, names.join(", "))
+}
+
+/// Writes a line, and does without when nobody reads.
+fn line(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// What the daemon told.
+pub fn found(found: &Found) {
+    let Found { address, entity, seen_as, banner, .. } = found;
+    line(&format!("{address} is a Ceph {entity}, msgr2 features {}", features(banner)));
+    line(&format!("  it sees us at {seen_as}"));
+    line(&format!(
+        "  it offers authentication {} and connections in mode {}",
+        methods(found).join(", "),
+        modes(found).join(", ")
+    ));
+    let (connect, handshake) = (milliseconds(found.connect), milliseconds(found.handshake));
+    line(&format!("  connected in {connect:.3} ms, banner and hello in {handshake:.3} ms"));
+}
+
+/// Why there are no round trips, which is no fault.
+pub fn note(text: &str) {
+    line(&format!("  {text}"));
+}
+
+/// One round trip.
+pub fn round_trip(trips: &RoundTrips, time: Option<std::time::Duration>) {
+    let sent = trips.sent;
+    match time {
+        Some(time) => line(&format!("keepalive {sent}: {:.3} ms", milliseconds(time))),
+        None => line(&format!("keepalive {sent}: no answer")),
+    }
+}
+
+/// All round trips.
+pub fn summary(found: &Found, trips: &RoundTrips) {
+    let (sent, answered) = (trips.sent, trips.answered());
+    line(&format!("--- {} keepalive statistics ---", found.address));
+    line(&format!("{sent} sent, {answered} answered"));
+    if let Some(Summary { min, avg, max, mdev }) = trips.summary() {
+        line(&format!("min/avg/max/mdev = {min:.3}/{avg:.3}/{max:.3}/{mdev:.3} ms"));
+    }
+}
+
+/// Everything at once, for programs.
+pub fn json(
+    target: &str,
+    found: Option<&Found>,
+    note: Option<&str>,
+    trips: Option<&RoundTrips>,
+    diagnosis: Option<&Diagnosis>,
+) {
+    let daemon = found.map(|found| {
+        json!({
+            "address": found.address.to_string(),
+            "entity": found.entity.to_string(),
+            "features": { "supported": found.banner.supported, "required": found.banner.required },
+            "seen_as": found.seen_as.to_string(),
+            "methods": methods(found),
+            "modes": modes(found),
+            "connect_ms": milliseconds(found.connect),
+            "handshake_ms": milliseconds(found.handshake),
+        })
+    });
+    let keepalive = trips.map(|trips| {
+        let summary = trips.summary();
+        let of = |field: fn(&Summary) -> f64| {
+            summary.as_ref().map_or(Value::Null, |it| field(it).into())
+        };
+        json!({
+            "sent": trips.sent,
+            "answered": trips.answered(),
+            "min_ms": of(|it| it.min),
+            "avg_ms": of(|it| it.avg),
+            "max_ms": of(|it| it.max),
+            "mdev_ms": of(|it| it.mdev),
+        })
+    });
+    let error = diagnosis
+        .map(|diagnosis| json!({ "kind": diagnosis.name(), "text": diagnosis.to_string() }));
+    let all = json!({
+        "target": target,
+        "daemon": daemon,
+        "note": note,
+        "keepalive": keepalive,
+        "error": error,
+    });
+    line(&all.to_string());
+}

@@ -1,0 +1,39 @@
+//! `vmsgrctl`, for who runs storage servers: looks at them, and at what they say to each other.
+//!
+//! A subcommand each: `ceph_ping` asks a Ceph daemon what it offers and how fast it answers.
+
+mod ceph_ping;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Looks at storage servers, and at what they say to each other.
+#[derive(Debug, Parser)]
+#[command(name = "vmsgrctl", version, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    CephPing(ceph_ping::Args),
+}
+
+fn main() -> ExitCode {
+    // What is wrong with the command line clap says itself, and exits with 2.
+    match Args::parse().command {
+        Command::CephPing(args) => ceph_ping::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_no_fault_with_the_definition() {
+        Args::command().debug_assert();
+    }
+}

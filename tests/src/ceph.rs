@@ -1,0 +1,124 @@
+//! A throw-away Ceph cluster in a network of its own.
+
+use std::fmt::Write;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::namespace::Namespace;
+use crate::peer::peer;
+use crate::process::run;
+
+/// What starts and stops it.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/mini-ceph.sh");
+
+/// A cluster takes a few seconds to start, and more on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// Its client commands may have to wait for a busy machine, too.
+const COMMAND: Duration = Duration::from_secs(60);
+
+/// A monitor and an OSD that keeps its objects in memory, with one pool, `test`. They end with this
+/// guard.
+#[derive(Debug)]
+pub struct MiniCeph<'a> {
+    namespace: &'a Namespace,
+    folder: TempDir,
+    env: String,
+}
+
+impl<'a> MiniCeph<'a> {
+    /// Starts one in `namespace`, with authentication `none` or `cephx` and connections in mode
+    /// `crc` or `secure`; `None`, reported as a skip, where Ceph is not installed.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[track_caller]
+    pub fn start(namespace: &'a Namespace, auth: &str, mode: &str) -> Option<Self> {
+        for program in ["ceph-mon", "ceph-osd", "ceph", "rados"] {
+            peer(program)?;
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut cluster = Self { namespace, folder, env: String::new() };
+        let output = cluster.script(&["start"], &[auth, mode]);
+        if !output.status.success() {
+            let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let log = std::fs::read_to_string(cluster.path("start.log")).unwrap_or_default();
+            let _ = write!(said, "{log}");
+            panic!("no cluster: {said}");
+        }
+        cluster.env = String::from_utf8(output.stdout).expect("assignments");
+        Some(cluster)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join("cluster").join(name).display().to_string()
+    }
+
+    fn script(&self, before: &[&str], after: &[&str]) -> Output {
+        let mut command = self.inside("bash");
+        command.arg(SCRIPT).args(before).arg(self.folder.path().join("cluster")).args(after);
+        run(&mut command, &[], START)
+    }
+
+    fn inside(&self, program: &str) -> Command {
+        let exec = self.namespace.exec();
+        let mut command = Command::new(exec[0]);
+        command.args(&exec[1..]).arg(program);
+        command
+    }
+
+    /// What the script says of `name`: `CEPH_MON_ADDR`, `CEPH_OSD_ADDR`, ...
+    ///
+    /// # Panics
+    ///
+    /// When it says nothing.
+    #[track_caller]
+    pub fn env(&self, name: &str) -> &str {
+        let value = |line: &'_ str| line.split_once('=').is_some_and(|(left, _)| left == name);
+        let line = self.env.lines().find(|line| value(line));
+        line.and_then(|line| line.split_once('=')).unwrap_or_else(|| panic!("no {name}")).1
+    }
+
+    /// Runs one of Ceph's client programs on it, and returns what that wrote.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    #[track_caller]
+    pub fn client(&self, program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut command = self.inside(program);
+        command.args(["-c", self.env("CEPH_CONF")]).args(arguments);
+        let output = run(&mut command, input, COMMAND);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {error}");
+        output.stdout
+    }
+
+    /// The address of the OSD as its map has it: `v2:IP:PORT/NONCE`.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[track_caller]
+    pub fn osd_with_nonce(&self) -> String {
+        let dump = String::from_utf8(self.client("ceph", &["osd", "dump"], &[])).expect("text");
+        let address = dump
+            .lines()
+            .filter(|line| line.starts_with("osd.0 "))
+            .flat_map(str::split_whitespace)
+            .find(|word| word.trim_start_matches('[').starts_with("v2:"));
+        address.expect("an address").trim_matches(['[', ']']).to_owned()
+    }
+}
+
+impl Drop for MiniCeph<'_> {
+    fn drop(&mut self) {
+        let folder = self.folder.path().join("cluster");
+        let mut command = self.inside("bash");
+        // Nothing to be done about a cluster that does not stop.
+        let _ = command.arg(SCRIPT).arg("stop").arg(folder).status();
+    }
+}

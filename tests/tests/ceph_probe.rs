@@ -1,0 +1,157 @@
+//! `vmsgrctl ceph-ping`: a real monitor and OSD, and all that is not one.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
+use serde_json::Value;
+use vmsgr_tests::sockets::{Refusing, Unanswering};
+use vmsgr_tests::{MiniCeph, Namespace, vmsgrctl};
+
+/// Asks, and returns the exit code and the object that was printed.
+fn ask(wrapper: &[&str], target: &str) -> (Option<i32>, Value) {
+    let words = ["ceph-ping", "--json", "--interval", "0.01", "--timeout", "2", target];
+    let output = vmsgrctl(wrapper, &words);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    (output.status.code(), json)
+}
+
+fn expect_daemon(answer: &Value, entity: &str, method: &str) {
+    let daemon = &answer["daemon"];
+    assert_eq!(daemon["entity"], entity, "{answer}");
+    assert_eq!(daemon["methods"], serde_json::json!([method]), "{answer}");
+    assert_eq!(daemon["modes"], serde_json::json!(["crc"]), "{answer}");
+    assert_eq!(daemon["features"]["supported"].as_u64().map(|bits| bits & 1), Some(1), "{answer}");
+    let seen_as = daemon["seen_as"].as_str().expect("an address");
+    assert!(seen_as.contains(":127.0.0.1:"), "{answer}");
+    assert!(daemon["connect_ms"].as_f64().is_some_and(|time| time > 0.0), "{answer}");
+}
+
+fn expect_round_trips(answer: &Value) {
+    let keepalive = &answer["keepalive"];
+    assert_eq!((&keepalive["sent"], &keepalive["answered"]), (&4.into(), &4.into()), "{answer}");
+    let of = |name: &str| keepalive[name].as_f64().expect("a time");
+    assert!(0.0 < of("min_ms") && of("min_ms") <= of("avg_ms") && of("avg_ms") <= of("max_ms"));
+}
+
+#[test]
+fn daemons_without_authentication_say_all_and_answer_keepalives() {
+    let Some(namespace) = Namespace::new() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "none", "crc") else { return };
+    let (code, answer) = ask(&namespace.exec(), cluster.env("CEPH_MON_ADDR"));
+    assert_eq!(code, Some(0), "{answer}");
+    expect_daemon(&answer, "mon", "none");
+    expect_round_trips(&answer);
+
+    // Which process it is only its map tells; without that there is no session.
+    let osd = cluster.osd_with_nonce();
+    let (code, answer) = ask(&namespace.exec(), &osd);
+    assert_eq!(code, Some(0), "{answer}");
+    expect_daemon(&answer, "osd", "none");
+    expect_round_trips(&answer);
+    let (code, answer) = ask(&namespace.exec(), cluster.env("CEPH_OSD_ADDR"));
+    assert_eq!(code, Some(0), "{answer}");
+    expect_daemon(&answer, "osd", "none");
+    assert!(answer["note"].as_str().is_some_and(|note| note.contains("nonce")), "{answer}");
+    let (code, answer) = ask(&namespace.exec(), &format!("{}/1", cluster.env("CEPH_OSD_ADDR")));
+    assert_eq!((code, &answer["error"]["kind"]), (Some(1), &"nonce".into()), "{answer}");
+
+    let words = ["ceph-ping", "-c2", "-i0", cluster.env("CEPH_MON_ADDR")];
+    let text = String::from_utf8(vmsgrctl(&namespace.exec(), &words).stdout).expect("text");
+    for part in ["is a Ceph mon", "authentication none", "2 sent, 2 answered", "/max/mdev = "] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn daemons_with_cephx_say_what_they_offer() {
+    let Some(namespace) = Namespace::new() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "cephx", "crc") else { return };
+    for (variable, entity) in [("CEPH_MON_ADDR", "mon"), ("CEPH_OSD_ADDR", "osd")] {
+        let (code, answer) = ask(&namespace.exec(), cluster.env(variable));
+        assert_eq!(code, Some(0), "{answer}");
+        expect_daemon(&answer, entity, "cephx");
+        assert!(answer["note"].as_str().is_some_and(|note| note.contains("'none'")), "{answer}");
+        assert_eq!(answer["keepalive"], Value::Null);
+    }
+}
+
+/// A server that reads once and then says this, to two clients.
+fn saying(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // It ends with the test process, which may not come to its second client.
+    thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut client, _) = listener.accept().expect("a client");
+            let mut said = [0; 100];
+            let count = client.read(&mut said).unwrap_or(0);
+            let _ = client.write_all(&answer(&said[..count]));
+        }
+    });
+    address
+}
+
+fn banner(supported: u64, required: u64) -> Vec<u8> {
+    [b"ceph v2\n\x10\0", &supported.to_le_bytes()[..], &required.to_le_bytes()[..]].concat()
+}
+
+#[test]
+fn what_is_no_ceph_daemon_is_named() {
+    let tls = |said: &[u8]| match said.first() {
+        Some(0x16) => b"\x15\x03\x01\0\x02\x02\x28".to_vec(),
+        _ => Vec::new(),
+    };
+    let html = b"<html>\r\n<head><title>400 Bad Request".to_vec();
+    for (address, kind) in [
+        (saying(|_| b"ceph v027\0\0\0\0".to_vec()), "legacy"),
+        (saying(|_| banner(0, 0)), "revision-0"),
+        (saying(|_| banner(9, 8)), "features"),
+        (saying(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), "http"),
+        (saying(move |_| html.clone()), "http"),
+        (saying(tls), "tls"),
+        (saying(|_| b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "not-ceph"),
+        (saying(|_| Vec::new()), "closed"),
+    ] {
+        let (code, answer) = ask(&[], &address.to_string());
+        assert_eq!((code, &answer["error"]["kind"]), (Some(4), &kind.into()), "{answer}");
+    }
+}
+
+#[test]
+fn where_nobody_answers_is_told_apart() {
+    let refusing = Refusing::new();
+    let (code, answer) = ask(&[], &refusing.address().to_string());
+    assert_eq!((code, &answer["error"]["kind"]), (Some(3), &"refused".into()), "{answer}");
+
+    let unanswering = Unanswering::new();
+    let words = ["ceph-ping", "-t0.5", &unanswering.address().to_string()];
+    let output = vmsgrctl(&[], &words);
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text.contains("filtered: no answer within 0.5 s"), "{text}");
+
+    // Connections are taken by the kernel; nobody speaks on them.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let words = ["ceph-ping", "-t0.3", &silent.local_addr().expect("an address").to_string()];
+    let output = vmsgrctl(&[], &words);
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text.contains("silent"), "{text}");
+
+    // A daemon that stops in the middle has answered, and failed.
+    let (code, answer) = ask(&[], &saying(|_| banner(1, 0)).to_string());
+    assert_eq!((code, &answer["error"]["kind"]), (Some(1), &"handshake".into()), "{answer}");
+}
+
+#[test]
+fn bad_usage_is_refused_and_the_help_shows_how() {
+    for words in [&["ceph-ping"][..], &["ceph-ping", "h:0"], &["ceph-ping", "-i-1", "h"], &[]] {
+        assert_eq!(vmsgrctl(&[], words).status.code(), Some(2), "{words:?}");
+    }
+    let help = String::from_utf8(vmsgrctl(&[], &["ceph-ping", "--help"]).stdout).expect("text");
+    for part in ["Examples:", "v2:10.0.0.1:6801/3142", "Exit codes:"] {
+        assert!(help.contains(part), "{help}");
+    }
+}
