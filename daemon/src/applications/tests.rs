@@ -364,8 +364,9 @@ fn when_stopped_nobody_attaches_and_the_attached_stay() {
     let waiting = rig.connect();
     rig.applications.mark(Token(FIRST_TOKEN));
     rig.applications.stop();
-    rig.applications.mark(Token(FIRST_TOKEN));
     assert_eq!(rig.applications.wait(now), None, "nobody is left to be accepted");
+    rig.applications.mark(Token(FIRST_TOKEN));
+    assert_eq!(rig.applications.wait(now), None, "nor will be");
     assert!(!rig.folder.path().join("s").exists());
     assert_eq!(refusal(&silent).errno, Errno::ESHUTDOWN);
     assert!(!matches!(receive_answer(&waiting), Err(ExchangeError::Refused(_)) | Ok(_)));
