@@ -26,6 +26,9 @@ use crate::shm::ring::{Pusher, Taker};
 use crate::shm::segment::Segment;
 use crate::shm::sync::{Ordering, full_fence};
 
+/// Applications that are kept at a time, dead or alive: each has a segment.
+const APPLICATIONS: usize = 1024;
+
 /// Names an application for as long as the messenger runs. One that is taken over keeps its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ApplicationId(pub(crate) u64);
@@ -212,6 +215,10 @@ impl Messenger {
                 }
             }
             return Ok(id);
+        }
+        if self.registry.served.len() >= APPLICATIONS {
+            let reason = format!("{APPLICATIONS} applications are kept, some of them dead");
+            return Err((Errno::EUSERS, reason));
         }
         self.registry.last += 1;
         let id = ApplicationId(self.registry.last);

@@ -380,8 +380,13 @@ fn a_segment_written_all_over_while_traffic_flows_harms_nobody_else() {
     let mut scene = Scene::new();
     let mut honest = scene.attach("honest");
     let honest_address = honest.listen(&mut scene);
-    let mut seed = 7;
-    for round in 0..60 {
+    // For longer, and never the same: VMSGR_SCRIBBLE_SECONDS=600, under a sanitizer, say.
+    let seconds = std::env::var("VMSGR_SCRIBBLE_SECONDS").ok().and_then(|text| text.parse().ok());
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut seed = end.map_or(7, |_| u64::from(std::process::id()));
+    let mut round = 0;
+    while end.map_or(round < 60, |end| Instant::now() < end) {
+        round += 1;
         let mut liar = scene.attach("liar");
         let address = liar.listen(&mut scene);
         let mut clients: Vec<_> = (0..3).map(|_| peer(address)).collect();
