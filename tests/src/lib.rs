@@ -34,7 +34,9 @@
 
 mod activity;
 mod binary;
+mod ceph;
 mod counters;
+mod driver;
 mod eventually;
 mod lines;
 mod namespace;
@@ -47,7 +49,9 @@ pub mod sockets;
 mod vmsgrd;
 
 pub use activity::{Activity, allowed_cores, open_descriptors, resident_bytes};
+pub use ceph::MiniCeph;
 pub use counters::{Counters, Counts};
+pub use driver::{Delivery, Driver};
 pub use eventually::{PATIENCE, eventually};
 pub use lines::Lines;
 pub use namespace::Namespace;

@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, geteuid};
 
 /// The programs that tests look for, each with the Debian package that brings it.
-pub const PACKAGES: [(&str, &str); 10] = [
+pub const PACKAGES: [(&str, &str); 13] = [
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("redis-cli", "redis-tools"),
@@ -22,6 +22,9 @@ pub const PACKAGES: [(&str, &str); 10] = [
     ("strace", "strace"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
+    ("ceph-mon", "ceph-mon"),
+    ("ceph-osd", "ceph-osd"),
+    ("ceph", "ceph-common"),
 ];
 
 /// A program of somebody else's that is installed here.
