@@ -286,6 +286,10 @@ impl Handler for Worker {
         self.tell_applications(core);
     }
 
+    fn gives_way(&self) -> bool {
+        !self.lanes.is_empty()
+    }
+
     fn fall_asleep(&mut self) -> bool {
         self.declare_sleep()
     }

@@ -112,6 +112,12 @@ pub trait Handler: Sized {
     /// of every turn.
     fn publish(&mut self, _core: &mut Core<Self>) {}
 
+    /// Those whom this loop wakes may have to run on its core: while it looks for more to do it gives
+    /// way to them.
+    fn gives_way(&self) -> bool {
+        false
+    }
+
     /// Declares to them that the loop is going to sleep, as [`SleepFlag`](crate::SleepFlag) says;
     /// false if there is something to gather after all, and then it is awake.
     fn fall_asleep(&mut self) -> bool {

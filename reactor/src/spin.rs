@@ -132,6 +132,12 @@ impl Spin {
         }
     }
 
+    /// The loop has given way `times` times to those whom it has woken: that the kernel took the
+    /// core from it so often does not mean that others want it.
+    pub(crate) fn gave_way(&mut self, times: u64) {
+        self.preempted.asked_for += times as i64;
+    }
+
     /// The loop has slept and was woken.
     pub(crate) fn woke_up(&mut self, now: Instant) {
         let Some(since) = self.idle_since.filter(|_| self.policy == SpinPolicy::Auto) else {
@@ -154,6 +160,8 @@ impl Spin {
 struct Preempted {
     /// When was asked last, and the count then.
     checked: Option<(Instant, i64)>,
+    /// Preemptions since, that the loop itself has asked for.
+    asked_for: i64,
     barred_until: Option<Instant>,
 }
 
@@ -165,8 +173,9 @@ impl Preempted {
         }
         let count = preemptions();
         let (at, before) = self.checked.replace((now, count)).unwrap_or((now, count));
+        let asked_for = std::mem::take(&mut self.asked_for);
         // Over a longer time the same number says nothing.
-        let often = count - before >= PREEMPTED_OFTEN && now < at + PREEMPTED_CHECK * 4;
+        let often = count - before - asked_for >= PREEMPTED_OFTEN && now < at + PREEMPTED_CHECK * 4;
         if often {
             self.barred_until = Some(now + PREEMPTED_BAR);
         }

@@ -65,7 +65,10 @@ impl<H: Handler> Loop<H> {
         // After all that could add to it: whatever this turn has for a connection leaves in one
         // system call.
         self.settle();
+        let rung = self.core.counters.doorbells_rung;
         self.handler.publish(&mut self.core);
+        // Whom it has woken may run at once, in its place.
+        self.spin.gave_way(self.core.counters.doorbells_rung - rung);
         self.core.mesh.made_room(&mut self.core.counters);
         self.core.mesh.publish(&mut self.core.counters);
         self.core.counters.turns += 1;
@@ -125,6 +128,10 @@ impl<H: Handler> Loop<H> {
         self.core.counters.spins += 1;
         loop {
             self.poll(Some(Duration::ZERO))?;
+            if self.events.is_empty() && self.handler.gives_way() {
+                std::thread::yield_now();
+                self.spin.gave_way(1);
+            }
             let now = Instant::now();
             let found = !self.events.is_empty() || self.has_work();
             if found || now >= until {
