@@ -156,8 +156,14 @@ impl Applications {
         self.accept(now);
         for peer in std::mem::take(&mut self.readable) {
             self.read(peer, attachments);
+            // Before the next one is read, which may come in the place of one that has gone.
+            self.tell_of_gone(attachments);
         }
         self.expire(now, attachments);
+        self.tell_of_gone(attachments);
+    }
+
+    fn tell_of_gone(&mut self, attachments: &mut impl Attachments) {
         for peer in std::mem::take(&mut self.gone) {
             attachments.departed(peer);
         }

@@ -137,10 +137,25 @@ impl Lanes {
 
     /// Takes the next entry of the event ring.
     pub(super) fn take_notice(&mut self) -> Option<[u64; WORDS]> {
-        self.events.take(self.segment.events()).unwrap_or_else(|_| {
+        let notice = self.events.take(self.segment.events()).unwrap_or_else(|_| {
             self.contradicts("the daemon's cursor of events is out of its range");
             None
-        })
+        });
+        if notice.is_some() {
+            self.made_room_for_answers();
+        }
+        notice
+    }
+
+    /// The daemon takes no job for whose answer there is no room. If jobs wait, it may sleep for
+    /// want of the room that there is now.
+    fn made_room_for_answers(&self) {
+        let jobs = self.segment.jobs();
+        let mut outbound = self.jobs.borrow_mut();
+        if outbound.pusher.room(jobs).is_ok_and(|room| room < jobs.entries.len()) {
+            outbound.pushed = true;
+            self.pushed.set(true);
+        }
     }
 
     /// There is something to take.

@@ -106,6 +106,26 @@ fn too_many_jobs_are_refused_until_some_are_taken() {
 }
 
 #[test]
+fn who_takes_events_while_jobs_wait_rings_for_the_room_that_he_makes() {
+    let (mut daemon, mut endpoint) = attached(1, 1);
+    let first = endpoint.connect(at("127.0.0.1:1")).unwrap();
+    endpoint.connect(at("127.0.0.1:2")).unwrap();
+    endpoint.flush();
+    daemon.job();
+    daemon.tell(first.0, Told::Failed { errno: 13 });
+    // As if there were no room for the answer to the second job.
+    daemon.main_sleeps();
+    assert_eq!(daemon.main_rings(), 0);
+    assert_eq!(told(&mut endpoint), [format!("{first} failed 13")]);
+    assert_eq!(daemon.main_rings(), 1, "there is room now");
+    let (second, _) = daemon.job().unwrap();
+    daemon.tell(second, Told::Failed { errno: 13 });
+    daemon.main_sleeps();
+    assert_eq!(told(&mut endpoint).len(), 1);
+    assert_eq!(daemon.main_rings(), 0, "no job waits");
+}
+
+#[test]
 fn a_connection_is_told_from_its_beginning_to_its_end() {
     let (mut daemon, mut endpoint, id) = open();
     daemon.receive(2, b"hello");
