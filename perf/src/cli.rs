@@ -21,7 +21,8 @@ Examples:
   vmsgr-bench suite --kind relay --rounds 7 --out relay
   vmsgr-bench suite --kind app --app-core 0 --out app
   vmsgr-bench spin --out figures
-  vmsgr-bench compare before/results.json after/results.json";
+  vmsgr-bench compare before/results.json after/results.json
+  vmsgr-bench merge monday/results.json tuesday/results.json --out figures";
 
 /// Puts a load on an echo server and measures it, alone or beside others.
 #[derive(Debug, Parser)]
@@ -51,6 +52,12 @@ Examples:
 Example:
   vmsgr-bench compare before/results.json after/results.json")]
     Compare(Compare),
+    /// Put several results of the suite together: a long run in pieces
+    #[command(after_help = "\
+Example:
+  vmsgr-bench suite --kind echo --rounds 3 --out one; vmsgr-bench suite --kind echo --rounds 3 --out two
+  vmsgr-bench merge one/results.json two/results.json --out figures")]
+    Merge(Merge),
     /// Draw latency and CPU over request rates, for several spin windows of the daemon
     #[command(after_help = "\
 Example:
@@ -204,6 +211,16 @@ pub struct Compare {
     /// results.json of the run after
     #[arg(value_name = "NEW.json")]
     pub new: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// results.json of each piece
+    #[arg(value_name = "RESULTS.json", required = true)]
+    pub pieces: Vec<PathBuf>,
+    /// Folder for results.json, results.md, pictures and index.html
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

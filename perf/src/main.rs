@@ -22,12 +22,13 @@ use vmsgr_perf::load::{self, Outcome, WARM_UP};
 use vmsgr_perf::peers::{self, app_shm, epoll, epoll_relay, monoio_echo, sleep_poll, tokio_echo};
 use vmsgr_perf::probe::{Probed, Watched};
 use vmsgr_perf::suite::peer::{Peer, Place};
+use vmsgr_perf::suite::report::Report;
 use vmsgr_perf::system_calls::Means;
 use vmsgr_perf::table::{Table, figure, rate};
 use vmsgr_perf::workload::Workload;
 use vmsgr_perf::{compare, cores, spin, suite};
 
-use cli::{Builtin, Cli, Command, Compare, Listen, Load, Serve, Spin, Suite};
+use cli::{Builtin, Cli, Command, Compare, Listen, Load, Merge, Serve, Spin, Suite};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Suite(arguments) => suite(arguments),
         Command::Spin(arguments) => spin(arguments),
         Command::Compare(arguments) => compare(&arguments),
+        Command::Merge(arguments) => merge(&arguments),
         Command::Serve(arguments) => serve(&arguments),
     };
     match done {
@@ -137,12 +139,22 @@ fn suite(arguments: Suite) -> Result<()> {
     }
     let report = suite::run(&options, &stop)?;
     print!("{}", report.verdicts());
-    if let Some(folder) = &arguments.out {
-        write(&folder.join("results.md"), &report.to_string())?;
-        save(Some(&folder.join("results.json")), &report)?;
-        suite::page::write(&report, folder)?;
-    }
-    Ok(())
+    arguments.out.map_or(Ok(()), |folder| keep(&report, &folder))
+}
+
+/// Everything that the suite writes.
+fn keep(report: &Report, folder: &Path) -> Result<()> {
+    write(&folder.join("results.md"), &report.to_string())?;
+    save(Some(&folder.join("results.json")), report)?;
+    suite::page::write(report, folder)
+}
+
+fn merge(arguments: &Merge) -> Result<()> {
+    let pieces = arguments.pieces.iter().map(|path| compare::read(path)).collect::<Result<_>>()?;
+    let report = suite::merge::merge(pieces)?;
+    create(&arguments.out)?;
+    print!("{report}");
+    keep(&report, &arguments.out)
 }
 
 fn spin(arguments: Spin) -> Result<()> {

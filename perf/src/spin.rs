@@ -35,7 +35,7 @@ use crate::workload::Kind;
 const RATES: [f64; 13] = [10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7];
 
 /// Fewer messages than this have no p50 to speak of: low rates are measured for longer.
-const FEWEST_MESSAGES: f64 = 50.0;
+const FEWEST_MESSAGES: f64 = 30.0;
 
 /// More than this share of what was due unanswered at the end, and the limit is passed: no higher
 /// rate is tried.

@@ -7,6 +7,7 @@
 
 pub mod disturbance;
 pub mod machine;
+pub mod merge;
 pub mod page;
 pub mod peer;
 pub mod report;

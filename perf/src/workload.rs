@@ -4,7 +4,9 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// What a server does with the bytes, and so whom it can be compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Sends them back itself.
@@ -84,10 +86,10 @@ impl Kind {
     /// What the servers do, in words.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Echo => "echo",
-            Self::Relay => "relay, with the server behind it beside the generator",
-            Self::App => "an echo as an application, on the core of its daemon or proxy",
-            Self::AppApart => "an echo as an application, on the core of the generator",
+            Self::Echo => "Echo",
+            Self::Relay => "Relay, with the server behind it beside the generator",
+            Self::App => "An echo as an application, on the core of its daemon or proxy",
+            Self::AppApart => "An echo as an application, on the core of the generator",
         }
     }
 

@@ -227,6 +227,48 @@ fn haproxy_is_measured_as_a_relay_or_said_to_be_missing() {
 }
 
 #[test]
+fn an_application_is_measured_apart_from_who_stands_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // Built by whoever builds the whole workspace.
+    let daemon = Path::new(env!("CARGO_BIN_EXE_vmsgr-bench")).with_file_name("vmsgrd");
+    let peers =
+        if daemon.is_file() { "app-epoll,app-haproxy,app-shm" } else { "app-epoll,app-haproxy" };
+    let arguments = ["--kind", "app", "--only", "ping", "--peers", peers];
+    let Some(text) = suite(&arguments, folder.path()) else { return };
+    assert!(text.contains("## app ping") && text.contains("## app-apart ping"), "{text}");
+    let results = folder.path().join("results.json");
+    let json = read_json(&results);
+    for section in json["sections"].as_array().unwrap() {
+        let peers = section["peers"].as_array().unwrap();
+        for (peer, sample) in peers.iter().zip(section["rounds"][0].as_array().unwrap()) {
+            let load = &sample["measured"]["load"];
+            let processes = if peer == "app-epoll" { 1 } else { 2 };
+            assert_eq!(load["parts"].as_array().unwrap().len(), processes, "{peer}\n{load}");
+            let parts = load["probed"]["parts"].as_array().unwrap();
+            let tells = parts.iter().all(|part| part["doorbells"]["rung"].is_u64());
+            assert_eq!(tells, peer == "app-shm", "{peer}\n{load}");
+        }
+    }
+    let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 6);
+
+    let merged = folder.path().join("merged");
+    let mut merge = bench(&["merge", "--out"]);
+    success(&merge.arg(&merged).args([&results, &results]).output().unwrap());
+    let json = read_json(&merged.join("results.json"));
+    assert_eq!(json["sections"][0]["rounds"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn system_calls_are_counted_or_it_is_said_why_not() {
+    let server = serve("epoll");
+    let arguments = format!("--duration 0.1 --pid {}", server.pid());
+    let text = success(&load(server.address(), &arguments));
+    let counted = text.contains("server, system calls per message: ");
+    assert!(counted || text.contains("not counted: no tracepoints"), "{text}");
+}
+
+#[test]
 fn peers_that_no_chosen_workload_measures_are_an_error() {
     let output = bench(&["suite", "--only", "idle", "--peers", "haproxy"]).output().unwrap();
     let stderr = failure(&output);

@@ -31,6 +31,7 @@ svg { max-width: 100%; height: auto; display: block; margin: 1em 0; }
 table { border-collapse: collapse; margin: 0.5em 0 2em; font-size: 13px; }
 th, td { padding: 0.15em 0.7em; text-align: right; border-bottom: 1px solid #ddd;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 code { background: #f3f3f3; padding: 0 0.2em; }
 .scroll { overflow-x: auto; }
@@ -75,6 +76,11 @@ fn pictures(report: &Report) -> Vec<Picture> {
     pictures
 }
 
+/// What the servers do, where the name does not say it.
+fn what(kind: Kind) -> String {
+    if kind.is_app() { format!("{}. ", kind.words()) } else { String::new() }
+}
+
 fn is_idle(section: &Section) -> bool {
     matches!(section.workload.shape(), Shape::Idle { .. })
 }
@@ -83,9 +89,12 @@ fn throughput(kind: Kind, sections: &[&Section]) -> Document {
     let mark = |section: &Section, peer| bar(section.spread(peer, RATE), rate);
     grid(
         &format!("{}: messages per second", kind.name()),
-        "Longer is better. A bar for each server: the median of the rounds, with the least and the \
-         most. Every panel has its own scale. churn: connections per second. * disturbed in \
-         every round.",
+        &format!(
+            "{}Longer is better. The bar is the median of the rounds, the line goes from the least to \
+             the most. Every panel has its own scale. churn: connections per second. * disturbed \
+             in every round.",
+            what(kind)
+        ),
         &panels(sections, mark),
     )
 }
@@ -100,9 +109,12 @@ fn latency(kind: Kind, sections: &[&Section]) -> Document {
     };
     grid(
         &format!("{}: latency", kind.name()),
-        "Left is better, logarithmic. Filled: p50; then p90 (small), p99 (ring), p99.9 (small \
-         ring), the longest (stroke). In figures: p50 / p99. Closed loop: with many in flight it \
-         is the length of the queue.",
+        &format!(
+            "{}Left is better, logarithmic. Filled: p50; then p90 (small), p99 (ring), p99.9 (small \
+             ring), the longest (stroke). In figures: p50 / p99. Closed loop: with many in flight \
+             it is the length of the queue.",
+            what(kind)
+        ),
         &panels(sections, mark),
     )
 }
@@ -124,7 +136,8 @@ fn cpu(kind: Kind, sections: &[&Section]) -> Document {
     grid(
         &format!("{}: CPU time of {of} per message", kind.name()),
         &format!(
-            "Shorter is better. {parts}User and system time. idle: per second, with nothing to do."
+            "{}Shorter is better. {parts}User and system time. idle: per second, with nothing to do.",
+            what(kind)
         ),
         &panels(sections, mark),
     )

@@ -88,11 +88,9 @@ impl Header {
 
     /// All the rest, a line each.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![
-            self.machine.to_string(),
-            format!("commit: {}", self.machine.commit),
-            format!("command: `{}`", self.command),
-        ];
+        let mut lines = vec![self.machine.to_string(), format!("commit: {}", self.machine.commit)];
+        // A report that was merged has several.
+        lines.extend(self.command.lines().map(|command| format!("command: `{command}`")));
         lines.extend(self.servers.iter().map(|server| format!("server: `{server}`")));
         lines.push(format!(
             "{} rounds, interleaved, {} s each after {} s; server on core {}, load on core {}",
@@ -327,7 +325,8 @@ mod tests {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         assert_eq!(cells[2..5], ["99.0k (99.0k-99.0k)", "0.990", "0.990"]);
         assert_eq!(cells[7..10], ["9.50", "0.950", "0.950"]);
-        assert_eq!(cells[13], "1/1");
+        assert_eq!(cells[10], "-");
+        assert_eq!(cells[14], "1/1");
         let last: Vec<&str> = text.lines().rev().take(2).collect();
         assert!(last[1].ends_with(" 0/1 |"), "{text}");
         let cells: Vec<&str> = last[0].split('|').map(str::trim).collect();

@@ -155,10 +155,10 @@ fn application(section: &Section, others: &[Section]) -> Option<Finding> {
     }
     let floor = ratio(section, Peer::AppEpoll, RATE);
     let proxy = |figure| ratio(section, Peer::AppHaproxy, figure);
-    let proxied = Some((proxy(RATE)?, proxy(P50)?, proxy(P99)?));
+    let proxied = proxy(RATE).zip(proxy(P50)).zip(proxy(P99));
     let mut words = Vec::new();
     words.extend(floor.map(|floor| format!("{floor:.3} of app-epoll's msgs/s")));
-    words.extend(proxied.map(|(rate, p50, p99)| {
+    words.extend(proxied.map(|((rate, p50), p99)| {
         format!("{rate:.3} of app-haproxy's, {p50:.3} of its p50, {p99:.3} of its p99")
     }));
     let (least, twice) = match workload {
@@ -174,9 +174,12 @@ fn application(section: &Section, others: &[Section]) -> Option<Finding> {
         aims.push(format!("app-epoll >= {least}"));
         met &= floor >= least;
     }
-    if let Some((rate, p50, p99)) = proxied.filter(|_| twice) {
+    if let Some(((rate, p50), p99)) = proxied.filter(|_| twice) {
         aims.push(format!("app-haproxy >= {APP_PROXY_AIM}, p50 and p99 < 1"));
         met &= rate >= APP_PROXY_AIM && p50 < 1.0 && p99 < 1.0;
+    }
+    if words.is_empty() {
+        return None;
     }
     if aims.is_empty() {
         return Some((words.join(", "), None));
@@ -271,6 +274,28 @@ mod tests {
         assert_eq!(met(109.0), Some(true));
         assert_eq!(met(111.0), Some(false));
         assert_eq!(verdict(&with_p99(Workload::Slow, 1.0), &[]), None);
+    }
+
+    #[test]
+    fn an_application_is_measured_by_its_floor_and_by_the_proxy() {
+        let met = |rates: [u64; 3], kind| {
+            let peers = [Peer::AppEpoll, Peer::AppHaproxy, Peer::AppShm];
+            let peers: Vec<_> = peers.into_iter().zip(rates).map(|(p, r)| (p, r, 1.0)).collect();
+            let mut section = Section { kind, ..section(Workload::Fan, &peers) };
+            for (sample, rate) in section.rounds[0].iter_mut().zip(rates) {
+                let Measured::Load(outcome) = &mut sample.measured else { panic!() };
+                (outcome.latency.p50_us, outcome.latency.p99_us) =
+                    (1e6 / rate as f64, 2e6 / rate as f64);
+            }
+            verdict(&section, &[]).unwrap().met
+        };
+        assert_eq!(met([100, 40, 96], Kind::App), Some(true));
+        assert_eq!(met([100, 40, 94], Kind::App), Some(false));
+        assert_eq!(met([100, 50, 99], Kind::App), Some(false));
+        assert_eq!(met([100, 50, 10], Kind::AppApart), None);
+        let alone =
+            Section { kind: Kind::App, ..section(Workload::Fan, &[(Peer::AppShm, 1, 1.0)]) };
+        assert_eq!(verdict(&alone, &[]), None);
     }
 
     #[test]
