@@ -79,13 +79,16 @@ impl TappedConnection {
         }
     }
 
-    /// The bytes of this connection are not known any more: it is looked at no further.
-    pub fn lose(&mut self) {
-        if !self.state.blind {
+    /// Some of the bytes that pass are not known: nothing can be seen from here on. Whether it could
+    /// until now.
+    pub fn lose(&mut self) -> bool {
+        let could = !self.state.blind;
+        if could {
             self.state.blind = true;
             self.state.sums.borrow_mut().blind.broken += 1;
             self.state.abandon();
         }
+        could
     }
 }
 
