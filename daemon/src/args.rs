@@ -27,8 +27,9 @@ pub struct Args {
     core_mask: Option<String>,
 
     /// Listen on ADDR (HOST:PORT, port 0: any free one) and give its connections to SERVICE: echo,
-    /// discard, relay:HOST:PORT or relay:original-dst. May be repeated; replaces the listeners of
-    /// the configuration file.
+    /// discard, relay:HOST:PORT or relay:original-dst. After a relay, ',tap=msgr2' counts and times
+    /// the operations of Ceph's clients that pass. May be repeated; replaces the listeners of the
+    /// configuration file.
     #[arg(short, long, value_name = "ADDR=SERVICE")]
     listen: Vec<String>,
 
@@ -71,6 +72,8 @@ Examples:
       A relay in front of a Redis. Try it: redis-cli -p 6380 ping
   vmsgrd --core-mask 0-1 -l 0.0.0.0:7400=echo -l '[::]:7401=discard'
       Two services on two cores
+  vmsgrd -l 127.0.0.1:6900=relay:10.0.0.1:6801,tap=msgr2
+      A relay in front of a Ceph OSD that watches the operations
   vmsgrd -c vmsgrd.toml --check
       Is this configuration right, and what does it come to?
 

@@ -25,7 +25,7 @@ pub fn refuse(
         .listen
         .iter()
         .zip(addresses)
-        .filter_map(|(listen, address)| match &listen.service {
+        .filter_map(|(listen, address)| match listen.service.untapped() {
             Service::Relay(upstreams) => {
                 let allowed = |upstream: &&SocketAddr| allows(&settings.relay, upstream);
                 let upstreams = upstreams.iter().filter(allowed).copied().collect();
@@ -35,6 +35,7 @@ pub fn refuse(
             Service::RelayOriginalDst
             | Service::Echo
             | Service::Discard
+            | Service::Tapped(_)
             | Service::Applications => None,
         })
         .collect();
@@ -207,11 +208,12 @@ mod tests {
             let b = format!("127.0.0.1:2={service}");
             assert_eq!(refusal(&merge(&["-l", a, "-l", &b], None).unwrap()), None);
         }
-        let b = "0.0.0.0:2=relay:127.0.0.1:1";
-        let text = refusal(&merge(&["-l", a, "-l", b], None).unwrap()).unwrap();
-        let start = "listen 127.0.0.1:1: relay:127.0.0.1:2 leads back to this listener, through \
-                     0.0.0.0:2: ";
-        assert!(text.starts_with(start), "{text}");
+        for b in ["0.0.0.0:2=relay:127.0.0.1:1", "0.0.0.0:2=relay:127.0.0.1:1,tap=msgr2"] {
+            let text = refusal(&merge(&["-l", a, "-l", b], None).unwrap()).unwrap();
+            let start = "listen 127.0.0.1:1: relay:127.0.0.1:2 leads back to this listener, \
+                         through 0.0.0.0:2: ";
+            assert!(text.starts_with(start), "{text}");
+        }
     }
 
     #[test]

@@ -64,10 +64,9 @@ impl DescriptorLimit {
 
 /// Descriptors open at most.
 fn needed(settings: &Settings) -> u64 {
-    let relays = settings
-        .listen
-        .iter()
-        .any(|listen| matches!(listen.service, Service::Relay(_) | Service::RelayOriginalDst));
+    let relays = settings.listen.iter().any(|listen| {
+        matches!(listen.service.untapped(), Service::Relay(_) | Service::RelayOriginalDst)
+    });
     let per_connection = if relays { 2 } else { 1 };
     let cores = settings.core_mask.cores().len() as u64;
     let per_core = PER_CORE + settings.listen.len() as u64;

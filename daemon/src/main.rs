@@ -11,7 +11,7 @@
 //!
 //! `given` is a value as somebody wrote it and where; `ranges` are the numbers that can be set;
 //! `listeners` and `address` are about where to listen, `allow` about who may attach; `refusal` is why the daemon does not start.
-//! `log_writer` is the thread that log lines go through, `report` are the counters.
+//! `log_writer` is the thread that log lines go through, `report` are the counters, `tap_report` what taps have seen.
 
 mod address;
 mod allow;
@@ -35,6 +35,7 @@ mod report;
 mod run;
 mod settings;
 mod signals;
+mod tap_report;
 
 use crate::args::{Args, Asked};
 use crate::config::File;

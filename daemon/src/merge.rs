@@ -64,7 +64,7 @@ impl Settings {
     fn check_source_family(&self) -> Result<(), Refusal> {
         let Some(source) = self.relay.source else { return Ok(()) };
         for listen in &self.listen {
-            if let Service::Relay(upstream) = &listen.service
+            if let Service::Relay(upstream) = listen.service.untapped()
                 && upstream.iter().all(|address| address.is_ipv4() != source.is_ipv4())
             {
                 let family = if source.is_ipv4() { "IPv4" } else { "IPv6" };

@@ -1,7 +1,17 @@
 //! The counters as one line of JSON.
 
+use crate::tap_report;
 use serde_json::{Map, Value, json};
+use vmsgr_messenger::tap::Sums;
 use vmsgr_reactor::Counters;
+
+/// What a core tells.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub counters: Counters,
+    /// What its taps have seen, if it has any.
+    pub tap: Option<Box<Sums>>,
+}
 
 /// Reports, one at a time: complete once every core has told its counters.
 #[derive(Debug)]
@@ -14,7 +24,7 @@ pub struct Reports {
 struct PerCore {
     number: usize,
     /// For the report under way.
-    told: Option<Counters>,
+    told: Option<Told>,
     /// It answers no more; what it told last holds for ever.
     stopped: bool,
 }
@@ -39,17 +49,27 @@ impl Reports {
     }
 
     /// What the core at `place` of the mask answers.
-    pub fn told(&mut self, place: usize, counters: Counters) {
+    pub fn told(&mut self, place: usize, told: Told) {
         if let Some(core) = self.cores.get_mut(place) {
-            core.told = Some(counters);
+            core.told = Some(told);
         }
     }
 
     /// The last that the core at `place` of the mask tells.
-    pub fn stopped(&mut self, place: usize, counters: Counters) {
+    pub fn stopped(&mut self, place: usize, told: Told) {
         if let Some(core) = self.cores.get_mut(place) {
-            (core.told, core.stopped) = (Some(counters), true);
+            (core.told, core.stopped) = (Some(told), true);
         }
+    }
+
+    /// Whether every core has told its last.
+    pub fn are_final(&self) -> bool {
+        self.cores.iter().all(|core| core.stopped)
+    }
+
+    /// Whether there are taps, as far as cores have told.
+    pub fn are_tapped(&self) -> bool {
+        self.cores.iter().filter_map(|core| core.told.as_ref()).any(|told| told.tap.is_some())
     }
 
     /// The report under way, if it is complete; it ends with that.
@@ -63,15 +83,23 @@ impl Reports {
 
     fn line(&self) -> String {
         let mut total = Counters::default();
+        let mut taps: Option<Sums> = None;
         let mut cores = Vec::new();
         for core in &self.cores {
-            let Some(counters) = &core.told else { continue };
+            let Some(Told { counters, tap }) = &core.told else { continue };
             total.add(counters);
+            if let Some(tap) = tap {
+                taps.get_or_insert_default().merge(tap);
+            }
             let mut object = object(counters);
             object.insert("core".into(), json!(core.number));
             cores.push(Value::Object(object));
         }
-        json!({ "cores": cores, "total": object(&total) }).to_string()
+        let mut line = json!({ "cores": cores, "total": object(&total) });
+        if let Some(taps) = taps {
+            line["tap"] = tap_report::json(&taps);
+        }
+        line.to_string()
     }
 }
 
@@ -83,8 +111,27 @@ fn object(counters: &Counters) -> Map<String, Value> {
 mod tests {
     use super::*;
 
-    fn turns(turns: u64) -> Counters {
-        Counters { turns, ..Counters::default() }
+    fn turns(turns: u64) -> Told {
+        Told { counters: Counters { turns, ..Counters::default() }, tap: None }
+    }
+
+    #[test]
+    fn taps_are_added_up_and_told_only_where_there_are_some() {
+        let mut reports = Reports::new(&[0, 1]);
+        assert!(reports.begin());
+        let mut sums = Sums::default();
+        sums.connections = 2;
+        reports.told(0, turns(1));
+        reports.told(1, turns(1));
+        assert!(!reports.are_tapped() && !reports.are_final());
+        assert!(!reports.take().unwrap().contains("tap"));
+        for place in [0, 1] {
+            reports.stopped(place, Told { tap: Some(Box::new(sums.clone())), ..Told::default() });
+        }
+        assert!(reports.are_tapped() && reports.are_final());
+        assert!(reports.begin());
+        let value: Value = serde_json::from_str(&reports.take().unwrap()).unwrap();
+        assert_eq!(value["tap"]["connections"], 4);
     }
 
     fn total_turns(line: Option<String>) -> u64 {

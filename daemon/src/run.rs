@@ -8,7 +8,7 @@ use crate::limits::DescriptorLimit;
 use crate::log_writer::Lines;
 use crate::notify;
 use crate::refusal::Refusal;
-use crate::report::Reports;
+use crate::report::{Reports, Told};
 use crate::settings::{ListenSettings, Settings};
 use crate::signals::{Signal, Signals};
 use log::{error, info, warn};
@@ -241,15 +241,19 @@ impl Daemon {
                 error!("a listener cannot be served: {error}");
                 Some(ExitCode::FAILURE)
             }
-            Event::Report { core, counters } => {
-                self.reports.told(core, *counters);
+            Event::Report { core, counters, tap } => {
+                self.reports.told(core, Told { counters: *counters, tap });
                 self.write_report();
                 None
             }
-            Event::Drained { core, cut_off, counters } => {
+            Event::Drained { core, cut_off, counters, tap } => {
                 self.cut_off += cut_off;
-                self.reports.stopped(core, *counters);
+                self.reports.stopped(core, Told { counters: *counters, tap });
                 self.write_report();
+                // What taps have seen is told at the end without being asked for.
+                if self.reports.are_final() && self.reports.are_tapped() && self.reports.begin() {
+                    self.write_report();
+                }
                 None
             }
             Event::Exited { core, exit } => self.exited(core, exit),

@@ -9,7 +9,7 @@ use vmsgr_reactor::Token;
 
 use crate::application::Endpoints;
 use crate::complaints::complain;
-use crate::connection::{Connection, Role};
+use crate::connection::{Connection, Role, SharedTap};
 use crate::ids::{ConnectionId, JobId};
 use crate::job::Event;
 use crate::message::{Adopted, Message};
@@ -29,6 +29,9 @@ impl Worker {
         if self.draining {
             let error = io::Error::other("the messenger is being stopped");
             return self.tell(core, Event::Failed { job, error });
+        }
+        if matches!(service, Service::Tapped(_)) {
+            self.tap.get_or_insert_default();
         }
         match core.listen(socket, Listener { service, endpoints: Endpoints::default() }) {
             Ok(token) => {
@@ -125,12 +128,28 @@ impl Worker {
         }
         let Adopted { socket, peer, service, .. } = adopted;
         let id = self.next_id();
+        self.serve_as(core, id, socket, peer, service, None);
+    }
+
+    fn serve_as(
+        &mut self,
+        core: &mut WorkerCore,
+        id: ConnectionId,
+        socket: TcpStream,
+        peer: SocketAddr,
+        service: Service,
+        tap: Option<SharedTap>,
+    ) {
         match service {
+            Service::Tapped(service) => {
+                let tap = self.tap(peer);
+                self.serve_as(core, id, socket, peer, *service, Some(tap));
+            }
             Service::Echo => self.serve(core, id, socket, peer, Role::Echo),
             Service::Discard => self.serve(core, id, socket, peer, Role::Discard),
-            Service::Relay(targets) => self.begin_relay(core, id, socket, peer, targets),
+            Service::Relay(targets) => self.begin_relay(core, id, socket, peer, targets, tap),
             Service::RelayOriginalDst => match original_dst::of(&socket) {
-                Ok(target) => self.begin_relay(core, id, socket, peer, [target].into()),
+                Ok(target) => self.begin_relay(core, id, socket, peer, [target].into(), tap),
                 Err(error) => {
                     let now = core.now();
                     complain!(

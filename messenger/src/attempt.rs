@@ -11,7 +11,7 @@ use vmsgr_reactor::Token;
 
 use crate::application::{Conduit, Reserved};
 use crate::complaints::complain;
-use crate::connection::{Attempt, Connection, Role, Targets};
+use crate::connection::{Attempt, Connection, Role, SharedTap, Targets};
 use crate::ending::Ending;
 use crate::ids::{ConnectionId, JobId};
 use crate::job::Event;
@@ -25,6 +25,7 @@ struct Wanted {
     role: Role,
     job: Option<JobId>,
     targets: Targets,
+    tap: Option<SharedTap>,
 }
 
 impl Worker {
@@ -37,15 +38,16 @@ impl Worker {
         socket: TcpStream,
         peer: SocketAddr,
         targets: Arc<[SocketAddr]>,
+        tap: Option<SharedTap>,
     ) {
         let role = Role::Client { upstream: None };
-        let state = Connection::accepted(id, peer, role);
+        let state = Connection { tap: tap.clone(), ..Connection::accepted(id, peer, role) };
         match core.add(socket, self.pending(), state) {
             Ok(client) => {
                 core.set_reading(client, false);
                 let role = Role::Upstream { client };
                 let targets = Targets { all: targets, next: 0 };
-                self.attempt(core, Wanted { id, role, job: None, targets });
+                self.attempt(core, Wanted { id, role, job: None, targets, tap });
             }
             Err(error) => self.could_not_add(core, id, peer, &error),
         }
@@ -66,11 +68,12 @@ impl Worker {
             Service::Echo
             | Service::Relay(_)
             | Service::RelayOriginalDst
+            | Service::Tapped(_)
             | Service::Applications => Role::Echo,
         };
         let targets = Targets { all: targets, next: 0 };
         let id = self.next_id();
-        self.attempt(core, Wanted { id, role, job: Some(job), targets });
+        self.attempt(core, Wanted { id, role, job: Some(job), targets, tap: None });
     }
 
     /// Makes a connection for an application, in a slot that is taken for it.
@@ -90,7 +93,7 @@ impl Worker {
         conduit.hold(None);
         let role = Role::Application(Box::new(conduit));
         let targets = Targets { all: [address].into(), next: 0 };
-        self.attempt(core, Wanted { id, role, job: None, targets });
+        self.attempt(core, Wanted { id, role, job: None, targets, tap: None });
     }
 
     /// Tries the next address at which something can be tried.
@@ -122,10 +125,15 @@ impl Worker {
             Ok(socket) => socket,
             Err(error) => return Err((wanted, error)),
         };
-        let Wanted { id, role, job, targets } = wanted;
+        let Wanted { id, role, job, targets, tap } = wanted;
         let client = role.other();
         let attempt = Some(Box::new(Attempt { targets, time_out: None }));
-        let state = Connection { attempt, job, ..Connection::accepted(id, target, Role::Discard) };
+        let state = Connection {
+            attempt,
+            job,
+            tap: tap.clone(),
+            ..Connection::accepted(id, target, Role::Discard)
+        };
         let pending = match &role {
             Role::Application(conduit) => conduit.pending(),
             _ => self.pending(),
@@ -135,7 +143,7 @@ impl Worker {
             Ok(token) => token,
             Err(error) => {
                 let targets = Targets { all: [].into(), next: 0 };
-                return Err((Wanted { id, role, job, targets }, error));
+                return Err((Wanted { id, role, job, targets, tap }, error));
             }
         };
         if let Role::Application(conduit) = &role {
@@ -200,8 +208,8 @@ impl Worker {
         if let Some(timer) = attempt.time_out {
             core.cancel(timer);
         }
-        let Connection { id, peer, role, job, .. } = state;
-        let mut wanted = Wanted { id, role, job, targets: attempt.targets };
+        let Connection { id, peer, role, job, tap, .. } = state;
+        let mut wanted = Wanted { id, role, job, targets: attempt.targets, tap };
         let left = &wanted.targets.all[wanted.targets.next.min(wanted.targets.all.len())..];
         if left.iter().any(|target| self.connector.allows(*target)) {
             self.attempt(core, wanted);

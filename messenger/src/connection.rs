@@ -1,12 +1,15 @@
 //! What the messenger keeps for a connection.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use vmsgr_reactor::{TimerId, Token};
 
 use crate::application::Conduit;
 use crate::ids::{ConnectionId, JobId};
+use crate::tap::TappedConnection;
 
 /// What happens with the bytes of a connection.
 #[derive(Debug)]
@@ -53,7 +56,12 @@ pub(crate) struct Connection {
     pub(crate) lingering: bool,
     /// The job that asked for it, to be told about its end.
     pub(crate) job: Option<JobId>,
+    /// What looks at its bytes; both sides of a relay have the same.
+    pub(crate) tap: Option<SharedTap>,
 }
+
+/// The tap of both sides of a relay; it ends with the second one.
+pub(crate) type SharedTap = Rc<RefCell<TappedConnection>>;
 
 impl Connection {
     /// One that is there.
@@ -67,6 +75,7 @@ impl Connection {
             delivered: 0,
             lingering: false,
             job: None,
+            tap: None,
         }
     }
 }

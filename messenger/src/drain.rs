@@ -89,7 +89,8 @@ impl Worker {
     fn stop(&mut self, core: &mut WorkerCore, cut_off: usize) {
         if !std::mem::replace(&mut self.stopped, true) {
             let counters = Box::new(core.counters());
-            self.tell(core, Event::Drained { core: self.index, cut_off, counters });
+            let tap = self.tap_sums();
+            self.tell(core, Event::Drained { core: self.index, cut_off, counters, tap });
             core.stop();
         }
     }

@@ -10,6 +10,7 @@ use crate::application::{ApplicationId, Grant};
 use crate::bind::Bound;
 use crate::ids::{ConnectionId, JobId};
 use crate::name::Service;
+use crate::tap::Sums;
 
 /// Something to be done on the cores.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub enum Event {
         core: usize,
         /// Its counters.
         counters: Box<Counters>,
+        /// What its taps have seen, if it has any.
+        tap: Option<Box<Sums>>,
     },
     /// One core has drained and stopped.
     Drained {
@@ -75,6 +78,8 @@ pub enum Event {
         cut_off: usize,
         /// Its last counters.
         counters: Box<Counters>,
+        /// What its taps have seen, if it had any.
+        tap: Option<Box<Sums>>,
     },
     /// An application is attached, and is to be given this.
     Granted {

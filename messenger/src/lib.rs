@@ -75,6 +75,8 @@ mod options;
 mod original_dst;
 mod placement;
 pub mod shm;
+pub mod tap;
+mod tapped;
 mod unacknowledged;
 mod waiting;
 mod worker;

@@ -120,7 +120,7 @@ impl Messenger {
                 if matches!(service, Service::Applications) {
                     return Err(JobError::ApplicationConnects);
                 }
-                if matches!(service, Service::Relay(_) | Service::RelayOriginalDst) {
+                if matches!(service.untapped(), Service::Relay(_) | Service::RelayOriginalDst) {
                     return Err(JobError::RelayConnects);
                 }
                 let core = self.place_anywhere();

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 /// What a listener does with its connections, as written: `echo`, `discard`, `relay:HOST:PORT`,
-/// `relay:original-dst`.
+/// `relay:original-dst`, and the relays also with `,tap=msgr2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceName {
     /// Sends back what it receives.
@@ -19,6 +19,9 @@ pub enum ServiceName {
     /// Passes bytes to and from the address that the client meant before a firewall rule
     /// redirected it here (SO_ORIGINAL_DST).
     RelayOriginalDst,
+    /// A relay, either of the two, that looks at the msgr2 frames which pass; see
+    /// [`tap`](crate::tap).
+    Tapped(Box<Self>),
 }
 
 /// What a listener does with its connections, resolved: ready to run.
@@ -32,9 +35,21 @@ pub enum Service {
     Relay(Arc<[SocketAddr]>),
     /// See [`ServiceName::RelayOriginalDst`].
     RelayOriginalDst,
+    /// See [`ServiceName::Tapped`].
+    Tapped(Box<Self>),
     /// Gives its connections to the applications that listen at its address. Has no name: who
     /// attaches asks for it.
     Applications,
+}
+
+impl Service {
+    /// Without the tap, if it has one.
+    pub fn untapped(&self) -> &Self {
+        match self {
+            Self::Tapped(relay) => relay.untapped(),
+            service => service,
+        }
+    }
 }
 
 /// Why a service cannot be.
@@ -43,12 +58,16 @@ pub enum Service {
 pub enum ServiceError {
     /// No service has this name.
     #[error(
-        "there is no service '{0}'; services are echo, discard, relay:HOST:PORT, relay:original-dst"
+        "there is no service '{0}'; services are echo, discard, relay:HOST:PORT, relay:original-dst, \
+         the relays also with ,tap=msgr2"
     )]
     Unknown(String),
     /// The upstream of a relay is not `HOST:PORT`.
     #[error("relay upstream '{0}' is not HOST:PORT with a port from 1 to 65535")]
     Upstream(String),
+    /// Something follows a service that it does not have.
+    #[error("'{0}' is no option of this service; relays have ,tap=msgr2")]
+    Option(String),
     /// The upstream's host cannot be resolved.
     #[error("relay upstream '{name}' cannot be resolved: {error}")]
     Unresolved {
@@ -66,6 +85,7 @@ impl ServiceName {
             Self::Echo => return Ok(Service::Echo),
             Self::Discard => return Ok(Service::Discard),
             Self::RelayOriginalDst => return Ok(Service::RelayOriginalDst),
+            Self::Tapped(relay) => return Ok(Service::Tapped(Box::new(relay.resolve()?))),
             Self::Relay(upstream) => upstream,
         };
         let unresolved = |error| ServiceError::Unresolved { name: upstream.clone(), error };
@@ -81,6 +101,15 @@ impl FromStr for ServiceName {
     type Err = ServiceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some((service, option)) = text.split_once(',') {
+            let relay = service.parse()?;
+            return match (&relay, option) {
+                (Self::Relay(_) | Self::RelayOriginalDst, "tap=msgr2") => {
+                    Ok(Self::Tapped(Box::new(relay)))
+                }
+                _ => Err(ServiceError::Option(option.to_owned())),
+            };
+        }
         match text {
             "echo" => return Ok(Self::Echo),
             "discard" => return Ok(Self::Discard),
@@ -108,6 +137,7 @@ impl fmt::Display for ServiceName {
             Self::Discard => f.write_str("discard"),
             Self::Relay(upstream) => write!(f, "relay:{upstream}"),
             Self::RelayOriginalDst => f.write_str("relay:original-dst"),
+            Self::Tapped(relay) => write!(f, "{relay},tap=msgr2"),
         }
     }
 }
@@ -118,7 +148,15 @@ mod tests {
 
     #[test]
     fn names_parse_and_print_back() {
-        for text in ["echo", "discard", "relay:host:1", "relay:[::1]:6379", "relay:original-dst"] {
+        for text in [
+            "echo",
+            "discard",
+            "relay:host:1",
+            "relay:[::1]:6379",
+            "relay:original-dst",
+            "relay:host:1,tap=msgr2",
+            "relay:original-dst,tap=msgr2",
+        ] {
             assert_eq!(text.parse::<ServiceName>().unwrap().to_string(), text);
         }
     }
@@ -133,6 +171,22 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn only_relays_have_a_tap_and_only_one() {
+        for text in [
+            "echo,tap=msgr2",
+            "relay:host:1,tap=http",
+            "relay:host:1,",
+            "relay:host:1,tap=msgr2,tap=msgr2",
+        ] {
+            assert!(matches!(text.parse::<ServiceName>(), Err(ServiceError::Option(_))), "{text}");
+        }
+        let tapped = "relay:127.0.0.1:80,tap=msgr2".parse::<ServiceName>().unwrap();
+        let service = tapped.resolve().unwrap();
+        assert_eq!(service.untapped(), &Service::Relay(["127.0.0.1:80".parse().unwrap()].into()));
+        assert_ne!(service.untapped(), &service);
     }
 
     #[test]

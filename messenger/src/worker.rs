@@ -21,6 +21,7 @@ use crate::message::Message;
 use crate::name::Service;
 use crate::options::Options;
 use crate::placement::Placer;
+use crate::tap::Tap;
 use crate::waiting::Waiting;
 
 /// What a timer of a worker is for.
@@ -86,6 +87,8 @@ pub(crate) struct Worker {
     pub(crate) lanes: Vec<Rc<Lane>>,
     /// The slot for the connection that is being accepted.
     pub(crate) reserved: Option<Reserved>,
+    /// What the taps of its connections add up to, if there is a listener with one.
+    pub(crate) tap: Option<Tap>,
 }
 
 pub(crate) type WorkerCore = Core<Worker>;
@@ -115,6 +118,7 @@ impl Worker {
             lingers: false,
             lanes: Vec::new(),
             reserved: None,
+            tap: None,
         }
     }
 
@@ -190,6 +194,7 @@ impl Handler for Worker {
             Role::Application(_) => return self.readable_for_application(core, stream, idle),
         };
         let received = match to {
+            Some(to) if state.tap.is_some() => self.transfer_tapped(core, stream, to),
             Some(to) => core.transfer(stream, to),
             None => core.read(stream, |_| ()),
         };
@@ -245,7 +250,8 @@ impl Handler for Worker {
             Message::Place => self.resume_waiting(core),
             Message::Report => {
                 let counters = Box::new(core.counters());
-                self.tell(core, Event::Report { core: self.index, counters });
+                let tap = self.tap_sums();
+                self.tell(core, Event::Report { core: self.index, counters, tap });
             }
             Message::Drain(time) => self.drain(core, time),
             Message::Attach(attached) => self.attach(core, attached.0, attached.1),

@@ -191,7 +191,7 @@ fn a_report_comes_from_every_core() {
     let mut cores: Vec<_> = (0..messenger.cores())
         .map(|_| {
             wait(&mut messenger, |event| match event {
-                Event::Report { core, counters } => {
+                Event::Report { core, counters, .. } => {
                     assert!(counters.mesh_in >= 1);
                     Some(core)
                 }

@@ -39,6 +39,12 @@ impl<H: Handler> Core<H> {
     /// the same stream. What the socket of `to` does not take becomes its pending data; while that
     /// is full `from` is not read (I4), and is resumed when it is relieved.
     pub fn transfer(&mut self, from: Token, to: Token) -> Received {
+        self.transfer_seen(from, to, |_| ())
+    }
+
+    /// Like [`transfer`](Self::transfer), and `see` is shown the bytes as they pass: all of them,
+    /// in order, once.
+    pub fn transfer_seen(&mut self, from: Token, to: Token, see: impl FnOnce(&[u8])) -> Received {
         let budget = self.budget.bytes;
         if self.stream(to).is_some_and(|target| target.staged) || self.stage.is_full() {
             self.send_staged();
@@ -58,8 +64,10 @@ impl<H: Handler> Core<H> {
         let most = room.min(budget);
         if target.pending.is_empty() {
             let mut stage = mem::take(&mut self.stage);
-            let received = self.read_into(from, stage.spare(most));
+            let into = stage.spare(most);
+            let received = self.read_into(from, into);
             if let Received::Bytes(count) = received {
+                see(&into[..count]);
                 match stage.put(to, count) {
                     Some(bytes) => self.send(to, bytes),
                     None => self.stream_mut(to).expect("reading removes no stream").staged = true,
@@ -70,8 +78,10 @@ impl<H: Handler> Core<H> {
         } else {
             // Others wait already: behind them, without a copy.
             let mut pending = mem::take(&mut target.pending);
-            let received = self.read_into(from, pending.spare(most));
+            let into = pending.spare(most);
+            let received = self.read_into(from, into);
             if let Received::Bytes(count) = received {
+                see(&into[..count]);
                 pending.commit(count);
             }
             self.stream_mut(to).expect("reading removes no stream").pending = pending;

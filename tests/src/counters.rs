@@ -9,6 +9,8 @@ pub struct Counters {
     pub cores: Vec<Counts>,
     /// The sum of the cores.
     pub total: Counts,
+    /// What taps have seen, where there is one.
+    pub tap: Option<serde_json::Value>,
 }
 
 /// The counters of one core, or their sum. A line that lacks one of them does not parse, so that every

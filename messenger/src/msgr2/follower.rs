@@ -50,6 +50,8 @@ pub struct Followed<'a> {
     pub middle_length: u32,
     /// Bytes of the data.
     pub data_length: u32,
+    /// Bytes of the whole frame, with preamble and checksums.
+    pub frame_bytes: u64,
 }
 
 /// What comes next in the stream.
@@ -107,7 +109,15 @@ impl Follower {
                 let front_length = preamble.lengths[usize::from(header.is_some())];
                 let [_, _, middle_length, data_length] = preamble.lengths;
                 let tag = preamble.tag;
-                Ok(Some(Followed { tag, header, front, front_length, middle_length, data_length }))
+                Ok(Some(Followed {
+                    tag,
+                    header,
+                    front,
+                    front_length,
+                    middle_length,
+                    data_length,
+                    frame_bytes: preamble.frame_bytes(),
+                }))
             }
             Err(error) => {
                 self.failed = Some(error);

@@ -68,7 +68,7 @@ mod tag;
 mod throttle;
 mod timers;
 mod transcript;
-mod wire;
+pub(crate) mod wire;
 
 pub use address::{AddressKind, EntityAddr, EntityAddrs};
 pub use auth::{

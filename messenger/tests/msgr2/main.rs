@@ -6,5 +6,6 @@ mod follower;
 mod handshakes;
 mod properties;
 mod sessions;
+mod tap;
 mod vectors;
 mod world;

@@ -1,8 +1,10 @@
 //! `vmsgrctl`, for who runs storage servers: looks at them, and at what they say to each other.
 //!
-//! A subcommand each: `ceph_ping` asks a Ceph daemon what it offers and how fast it answers.
+//! A subcommand each: `ceph_ping` asks a Ceph daemon what it offers and how fast it answers,
+//! `ceph_tap` counts and times operations in a capture.
 
 mod ceph_ping;
+mod ceph_tap;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,12 +20,14 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     CephPing(ceph_ping::Args),
+    CephTap(ceph_tap::Args),
 }
 
 fn main() -> ExitCode {
     // What is wrong with the command line clap says itself, and exits with 2.
     match Args::parse().command {
         Command::CephPing(args) => ceph_ping::run(&args),
+        Command::CephTap(args) => ceph_tap::run(&args),
     }
 }
 

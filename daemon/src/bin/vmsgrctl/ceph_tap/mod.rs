@@ -1,0 +1,110 @@
+//! `ceph-tap`: what Ceph's clients and daemons said to each other, from a capture.
+//!
+//! `capture` reads packets from the file, `segment` finds TCP in them, `direction` puts the bytes in
+//! order, `connections` gives them to the taps, `table` is what is printed.
+
+mod capture;
+mod connections;
+mod direction;
+mod segment;
+mod table;
+
+use self::connections::{Connections, Said};
+use self::table::Table;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Counts and times the operations of Ceph's clients in a capture.
+///
+/// Reads pcap or pcapng, of Ethernet, loopback, "any" and raw IP. Connections count from their
+/// beginning: those that were under way when the capture began are passed over, and so are those
+/// that are encrypted, both of which is said.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    /// The capture; '-' for standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  tcpdump -i any -s 0 -w osd.pcap tcp port 6801
+      Makes a capture. Whole packets are needed: -s 0
+  vmsgrctl ceph-tap osd.pcap
+      What was said in it
+  tcpdump -i lo -s 0 -w - tcp port 6801 | vmsgrctl ceph-tap -
+      Until Ctrl-C ends tcpdump
+
+Exit codes:
+  0  read to its end
+  1  the capture is damaged, or is none; what was read of it before is shown
+  2  bad command line, or the file cannot be opened";
+
+/// Connections about which something is said one by one.
+const MOST_SAID: u64 = 20;
+
+/// Does it; the exit code.
+pub fn run(args: &Args) -> ExitCode {
+    let file: Box<dyn Read + Send> = if args.file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        match File::open(&args.file) {
+            Ok(file) => Box::new(file),
+            Err(error) => {
+                eprintln!("vmsgrctl: {}: {error}", args.file.display());
+                return ExitCode::from(2);
+            }
+        }
+    };
+    let mut connections = Connections::default();
+    let mut said = 0;
+    let read = capture::read(file, |packet| {
+        let Some(segment) = segment::of_packet(packet.link, packet.data) else { return };
+        let Some(what) = connections.take(packet.time, &segment) else { return };
+        said += 1;
+        if said <= MOST_SAID {
+            let (from, to) = (segment.from, segment.to);
+            match what {
+                Said::Gap => eprintln!("{from} > {to}: bytes are missing; not followed further"),
+                Said::Blind(reason) => eprintln!("{from} > {to}: not followed further: {reason}"),
+            }
+        }
+    });
+    if said > MOST_SAID {
+        eprintln!("... and {} more", said - MOST_SAID);
+    }
+    // A reader that has gone has seen all that it wanted.
+    let _ = print(&mut connections);
+    match read {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("vmsgrctl: {}: {reason}", args.file.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(connections: &mut Connections) -> io::Result<()> {
+    let sums = connections.end();
+    let mut stdout = io::stdout().lock();
+    writeln!(
+        stdout,
+        "{} connections, of them {} encrypted, {} compressed, {} not understood or with gaps",
+        sums.connections, sums.blind.secure, sums.blind.compressed, sums.blind.broken
+    )?;
+    let Connections { gaps, strays, too_many, .. } = connections;
+    for (count, what) in [
+        (*gaps, "connections of which bytes are missing"),
+        (*strays, "segments of connections whose beginning is not there"),
+        (*too_many, "connections not followed, since too many were open"),
+    ] {
+        if count > 0 {
+            writeln!(stdout, "{count} {what}")?;
+        }
+    }
+    write!(stdout, "\n{}", Table(&sums))?;
+    stdout.flush()
+}

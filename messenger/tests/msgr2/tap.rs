@@ -1,0 +1,120 @@
+//! The tap sees what was in the captured sessions.
+
+use std::time::Duration;
+
+use vmsgr_messenger::msgr2::*;
+use vmsgr_messenger::tap::{Kind, Sums, Tap, operation_name};
+
+use crate::vectors::{Stream, cuts, pairs};
+
+/// Lets a connection pass, both directions cut in the same way, a piece of the one after a piece of
+/// the other, each a millisecond after the last one; how often something was said.
+fn pass(tap: &Tap, client: &Stream, server: &Stream, cut: usize) -> Vec<CannotFollow> {
+    let mut connection = tap.connection(None);
+    let mut said = Vec::new();
+    let (client, server) = (cuts(&client.bytes), cuts(&server.bytes));
+    let (client, server) = (&client[cut], &server[cut]);
+    for n in 0..client.len().max(server.len()) {
+        let now = Duration::from_millis(n as u64);
+        if let Some(piece) = client.get(n) {
+            said.extend(connection.pass(Side::Initiator, now, piece));
+        }
+        if let Some(piece) = server.get(n) {
+            said.extend(connection.pass(Side::Acceptor, now, piece));
+        }
+    }
+    said
+}
+
+fn run(name: &str, cut: usize) -> (Sums, usize) {
+    let tap = Tap::default();
+    let mut said = 0;
+    for (client, server) in pairs(name) {
+        said += pass(&tap, &client, &server, cut).len();
+    }
+    (tap.sums(), said)
+}
+
+fn check_operations(sums: &Sums) {
+    // Reads: get; of the script two, and one of an absent object. Writes: put; of the script
+    // write_full, write, append, 8 times write_full. Others: stat, setxattr, getxattr, remove.
+    let of = |kind| (sums.kind(kind).operations, sums.kind(kind).errors, sums.kind(kind).bytes);
+    let (reads, writes, others) = (of(Kind::Read), of(Kind::Write), of(Kind::Other));
+    assert_eq!(reads, (4, 1, 10_014));
+    assert_eq!(writes, (12, 0, 5000 + 5000 + 60 + 4 + 800));
+    assert_eq!((others.0, others.1), (4, 0));
+    assert_eq!((sums.in_flight, sums.abandoned, sums.unmatched, sums.untracked), (0, 0, 0, 0));
+    let slowest = sums.slowest();
+    assert_eq!(slowest.len(), 16);
+    assert!(slowest.iter().all(|slow| slow.pool == Some(1)));
+    assert!(
+        slowest.iter().any(|slow| slow.object == "vec-full"
+            && slow.code.and_then(operation_name) == Some("writefull"))
+    );
+}
+
+#[test]
+fn every_operation_of_a_session_is_seen_and_matched() {
+    for name in ["none-crc", "cephx-crc"] {
+        // Whole, every operation comes before its reply; in random pieces that is not so.
+        for cut in [0, 2, 3] {
+            let (sums, said) = run(name, cut);
+            assert_eq!((sums.connections, said), (11, 0));
+            assert_eq!(sums.messages[&42].from_client.messages, 20, "{name}");
+            assert_eq!(sums.messages[&43].from_server.messages, 20, "{name}");
+            if cut == 0 {
+                check_operations(&sums);
+            }
+        }
+    }
+}
+
+#[test]
+fn encryption_is_said_once_for_each_connection() {
+    let (sums, said) = run("cephx-secure", 0);
+    // In one piece the client's direction comes first, and makes no sense before the server's says
+    // why.
+    assert_eq!((sums.connections, said), (11, 11));
+    assert_eq!(sums.blind.secure + sums.blind.broken, 11);
+    assert!(!sums.messages.contains_key(&42));
+}
+
+#[test]
+fn operations_without_a_reply_are_in_flight_and_then_abandoned() {
+    let (client, _) =
+        pairs("none-crc").into_iter().find(|(c, _)| c.connection.ends_with("osd-3")).unwrap();
+    let tap = Tap::default();
+    let mut connection = tap.connection(None);
+    assert_eq!(connection.pass(Side::Initiator, Duration::ZERO, &client.bytes), None);
+    assert_eq!((tap.sums().in_flight, tap.sums().most_in_flight), (18, 18));
+    drop(connection);
+    assert_eq!((tap.sums().in_flight, tap.sums().abandoned), (0, 18));
+}
+
+#[test]
+fn what_is_in_flight_is_bounded_and_the_rest_is_counted() {
+    let tap = Tap::default();
+    let mut connection = tap.connection(None);
+    connection.pass(Side::Initiator, Duration::ZERO, &Banner::OURS.encode());
+    let message = |kind, tid| {
+        let header = MessageHeader { kind, tid, ..Default::default() }.encode();
+        let segments: [&[u8]; 4] = [&header, b"front", &[], &[]];
+        let envelope = Envelope::new(Tag::Message, &segments);
+        envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>()
+    };
+    for tid in 0..5000 {
+        connection.pass(Side::Initiator, Duration::ZERO, &message(42, tid));
+    }
+    // The same once more takes no more room.
+    connection.pass(Side::Initiator, Duration::from_millis(3), &message(42, 7));
+    let sums = tap.sums();
+    assert_eq!((sums.in_flight, sums.untracked, sums.repeated), (4096, 904, 1));
+    connection.pass(Side::Acceptor, Duration::ZERO, &Banner::OURS.encode());
+    for tid in [7, 4999] {
+        connection.pass(Side::Acceptor, Duration::from_millis(5), &message(43, tid));
+    }
+    let sums = tap.sums();
+    assert_eq!((sums.in_flight, sums.unmatched), (4095, 1));
+    // From the first time that it was sent.
+    assert_eq!(sums.slowest()[0].latency, Duration::from_millis(5));
+}

@@ -1,0 +1,147 @@
+//! `vmsgrctl ceph-tap`: captures of real sessions.
+
+use std::fs;
+use std::process::Output;
+
+use vmsgr_tests::vmsgrctl;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/");
+
+fn tap(file: &str) -> Output {
+    vmsgrctl(&[], &["ceph-tap", file])
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The words of the first line that begins with these.
+fn row(output: &Output, start: &str) -> Vec<String> {
+    let text = text(&output.stdout);
+    let line = text.lines().find(|line| line.starts_with(start));
+    let line = line.unwrap_or_else(|| panic!("no {start} in {text}"));
+    line[start.len()..].split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn everything_in_a_capture_is_counted() {
+    // Messages and bytes, both ways, as another program listed the frames.
+    for (run, control) in
+        [("none-crc", ["44", "4092", "44", "3476"]), ("cephx-crc", ["55", "5996", "55", "7356"])]
+    {
+        let output = tap(&format!("{FOLDER}{run}.pcap"));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+        let first = text(&output.stdout);
+        assert!(first.starts_with("11 connections, of them 0 encrypted"), "{first}");
+        assert_eq!(row(&output, "osd_op "), ["20", "17108", "0", "0"]);
+        assert_eq!(row(&output, "osd_op_reply "), ["0", "0", "20", "14898"]);
+        assert_eq!(row(&output, "mon_subscribe "), ["14", "1666", "0", "0"]);
+        assert_eq!(row(&output, "mon_map ")[2], "16");
+        assert_eq!(row(&output, "(control frames)"), control);
+        assert_eq!(row(&output, "read ")[..3], ["4", "1", "10014"]);
+        assert_eq!(row(&output, "write ")[..3], ["12", "0", "10864"]);
+        assert_eq!(row(&output, "other ")[..2], ["4", "0"]);
+        assert_eq!(row(&output, "in flight ")[0], "0,");
+        assert!(first.contains("vec-full") && first.contains("writefull"), "{first}");
+    }
+}
+
+#[test]
+fn encrypted_connections_are_named_once_each() {
+    let output = tap(&format!("{FOLDER}cephx-secure.pcap"));
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    assert_eq!(said.lines().filter(|line| line.contains("agreed on encryption")).count(), 11);
+    assert_eq!(said.lines().count(), 11, "{said}");
+    let shown = text(&output.stdout);
+    assert!(shown.starts_with("11 connections, of them 11 encrypted"), "{shown}");
+}
+
+/// A capture without the packets that `drop` names by their number, 0 being the first.
+fn without(
+    run: &str,
+    mut packets: impl FnMut(Vec<Vec<u8>>) -> Vec<Vec<u8>>,
+) -> tempfile::NamedTempFile {
+    let bytes = fs::read(format!("{FOLDER}{run}.pcap")).expect("the capture");
+    let (header, mut rest) = bytes.split_at(24);
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let length = u32::from_le_bytes(rest[8..12].try_into().expect("four bytes")) as usize;
+        let (packet, behind) = rest.split_at(16 + length);
+        all.push(packet.to_vec());
+        rest = behind;
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let kept = [vec![header.to_vec()], packets(all)].concat().concat();
+    fs::write(file.path(), kept).expect("the file can be written");
+    file
+}
+
+/// Bytes of data in a captured packet, of Ethernet and IPv4.
+fn payload_bytes(packet: &[u8]) -> usize {
+    let ip = &packet[16 + 14..];
+    let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    let header = usize::from(ip[0] & 0xf) * 4;
+    total - header - usize::from(ip[header + 12] >> 4) * 4
+}
+
+#[test]
+fn repeated_and_swapped_packets_change_nothing_and_lost_ones_are_said() {
+    let repeated = without("none-crc", |packets| {
+        packets.into_iter().flat_map(|packet| [packet.clone(), packet]).collect()
+    });
+    let output = tap(&repeated.path().display().to_string());
+    assert_eq!(row(&output, "osd_op "), ["20", "17108", "0", "0"]);
+
+    // Each packet with data after the one that follows it, but for the ends of connections.
+    let swapped = without("none-crc", |mut packets| {
+        let mut at = 0;
+        while at + 1 < packets.len() {
+            if payload_bytes(&packets[at]) > 0 && payload_bytes(&packets[at + 1]) > 0 {
+                packets.swap(at, at + 1);
+                at += 1;
+            }
+            at += 1;
+        }
+        packets
+    });
+    let output = tap(&swapped.path().display().to_string());
+    assert_eq!(row(&output, "osd_op "), ["20", "17108", "0", "0"]);
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+
+    // The largest packet carries an object to the OSD or from it.
+    let lost = without("none-crc", |mut packets| {
+        let largest = packets.iter().map(|packet| packet.len()).max();
+        let at = packets.iter().position(|packet| Some(packet.len()) == largest);
+        packets.remove(at.expect("a largest one"));
+        packets
+    });
+    let output = tap(&lost.path().display().to_string());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("1 connections of which bytes are missing"));
+
+    // Without its beginning a connection is none.
+    let headless = without("none-crc", |packets| packets[3..].to_vec());
+    let output = tap(&headless.path().display().to_string());
+    assert!(text(&output.stdout).starts_with("10 connections"), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("segments of connections whose beginning"));
+}
+
+#[test]
+fn a_damaged_capture_is_said_and_what_came_before_is_shown() {
+    let bytes = fs::read(format!("{FOLDER}none-crc.pcap")).expect("the capture");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().display().to_string();
+    fs::write(&path, &bytes[..bytes.len() - 7]).expect("the file can be written");
+    let output = tap(&path);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("ends within a packet"), "{}", text(&output.stderr));
+    assert_eq!(row(&output, "osd_op ")[0], "20");
+
+    fs::write(&path, b"nothing of the kind").expect("the file can be written");
+    let output = tap(&path);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("neither pcap nor pcapng"), "{}", text(&output.stderr));
+    assert_eq!(tap("/no/such/file").status.code(), Some(2));
+}

@@ -1,0 +1,151 @@
+//! The tap, with Ceph's own client on the one side and a real OSD on the other.
+
+use serde_json::Value;
+use vmsgr_tests::{Launch, MiniCeph, Namespace, Vmsgrd, peer};
+
+/// The cluster's OSD listens for clients here, and is reached through the daemon.
+const OSD_PORT: &str = "13301";
+const RELAY: &str = "127.0.0.1:14301=relay:original-dst,tap=msgr2";
+const MARKED: &str = "[relay]\nmark = 77\n";
+
+/// A namespace, for a cluster whose clients are redirected to the daemon; and who opens the way.
+fn namespace() -> Option<Namespace> {
+    peer("nft")?;
+    Namespace::new()
+}
+
+/// From here on, whoever connects to the OSD comes to the daemon, unless it is that itself.
+fn redirect(namespace: &Namespace) {
+    namespace.run(&["nft", "add", "table", "ip", "vmsgr"]);
+    let chain = "{ type nat hook output priority -100; }";
+    namespace.run(&["nft", "add", "chain", "ip", "vmsgr", "output", chain]);
+    let rule = format!("tcp dport {OSD_PORT} meta mark != 77 redirect to :14301");
+    namespace.run(&["nft", "add", "rule", "ip", "vmsgr", "output", &rule]);
+}
+
+fn relay_in(namespace: &Namespace) -> Vmsgrd {
+    Launch::new(&["-l", RELAY]).configured(MARKED).under(&namespace.exec()).start()
+}
+
+/// What the daemon's taps have seen, once all connections have ended.
+fn tap(daemon: &Vmsgrd) -> Value {
+    daemon.eventually("the clients are gone", |now| now.total.connections == 0).tap.expect("a tap")
+}
+
+fn count(tap: &Value, kind: &str, what: &str) -> u64 {
+    tap["operations"][kind][what].as_u64().unwrap_or_else(|| panic!("no {kind} {what}: {tap}"))
+}
+
+/// A number that rados bench has printed after `label`.
+fn said(output: &[u8], label: &str) -> u64 {
+    let text = String::from_utf8_lossy(output);
+    let line = text.lines().find(|line| line.starts_with(label));
+    let number = line.and_then(|line| line.rsplit([':', ' ']).find(|word| !word.is_empty()));
+    number.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {label} in {text}"))
+}
+
+/// Benches with objects of this size, and checks that the tap counts what the bench does.
+fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd, size: &str) {
+    let bytes: u64 = size.parse().expect("a size");
+    let rados = |words: &[&str]| {
+        let all = [&["-p", "test", "bench", "1"], words, &["-t", "16", "--no-hints"]].concat();
+        cluster.client("rados", &all, &[])
+    };
+    let before = tap(daemon);
+    let output = rados(&["write", "-b", size, "-O", size, "--no-cleanup"]);
+    let written = said(&output, "Total writes made");
+    let after = tap(daemon);
+    let more = |kind: &str, what: &str| count(&after, kind, what) - count(&before, kind, what);
+    // One more: the bench remembers what it did, in an object of its own.
+    assert_eq!(more("write", "operations"), written + 1, "{after}");
+    let data = more("write", "bytes");
+    assert!((written * bytes..written * bytes + 4096).contains(&data), "{data} of {written}");
+    assert_eq!(more("write", "errors"), 0, "{after}");
+
+    for how in ["seq", "rand"] {
+        let before = tap(daemon);
+        let read = said(&rados(&[how]), "Total reads made");
+        let after = tap(daemon);
+        let more = |kind: &str, what: &str| count(&after, kind, what) - count(&before, kind, what);
+        // One more, again: what the write remembered.
+        assert_eq!(more("read", "operations"), read + 1, "{how}: {after}");
+        assert_eq!(more("read", "errors"), 0, "{how}: {after}");
+        let data = more("read", "bytes");
+        assert!((read * bytes..read * bytes + 4096).contains(&data), "{how}: {data} of {read}");
+    }
+    cluster.client("rados", &["-p", "test", "cleanup"], &[]);
+}
+
+/// Puts an object of several megabytes and gets it back.
+fn put_and_get(cluster: &MiniCeph<'_>) {
+    let data: Vec<u8> =
+        (0..9_000_001_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    cluster.client("rados", &["-p", "test", "put", "large", "-"], &data);
+    let back = cluster.client("rados", &["-p", "test", "get", "large", "-"], &[]);
+    assert!(back == data, "{} bytes came back, and not the same", back.len());
+}
+
+fn check_seen(tap: &Value) {
+    let none = Value::from(0);
+    for what in ["in_flight", "untracked", "unmatched", "abandoned", "repeated"] {
+        assert_eq!(tap[what], none, "{what}: {tap}");
+    }
+    for why in ["secure", "compressed", "broken"] {
+        assert_eq!(tap["blind"][why], none, "{tap}");
+    }
+    let (op, reply) = (&tap["messages"]["osd_op"], &tap["messages"]["osd_op_reply"]);
+    assert_eq!(op["from_client"]["messages"], reply["from_server"]["messages"], "{tap}");
+    let slowest = tap["slowest"].as_array().expect("a list");
+    assert_eq!(slowest.len(), 16, "{tap}");
+    for slow in slowest {
+        let object = slow["object"].as_str().expect("a name");
+        let known = ["benchmark_", "large", "4096", "4194304", ""];
+        assert!(known.iter().any(|start| object.starts_with(start)), "{slow}");
+        assert!(slow["us"].as_u64().is_some_and(|time| time > 0), "{slow}");
+    }
+    assert!(slowest.iter().any(|slow| slow["object"] != ""), "{tap}");
+}
+
+#[test]
+fn operations_without_authentication_are_counted_as_the_client_counts_them() {
+    let Some(namespace) = namespace() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "none", "crc") else { return };
+    let mut daemon = relay_in(&namespace);
+    redirect(&namespace);
+    for size in ["4096", "4194304"] {
+        bench(&cluster, &daemon, size);
+    }
+    put_and_get(&cluster);
+    check_seen(&tap(&daemon));
+    // At the end it is told without being asked for.
+    let from = daemon.log().count();
+    assert!(daemon.terminate().success());
+    let lines = daemon.log().all();
+    assert!(lines[from..].iter().any(|line| line.contains("\"tap\":{")), "{:?}", &lines[from..]);
+}
+
+#[test]
+fn operations_with_cephx_are_counted_without_its_keys() {
+    let Some(namespace) = namespace() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "cephx", "crc") else { return };
+    let daemon = relay_in(&namespace);
+    redirect(&namespace);
+    bench(&cluster, &daemon, "4096");
+    put_and_get(&cluster);
+    check_seen(&tap(&daemon));
+}
+
+#[test]
+fn encrypted_connections_are_relayed_without_looking_which_is_said_once() {
+    let Some(namespace) = namespace() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "cephx", "secure") else { return };
+    let daemon = relay_in(&namespace);
+    redirect(&namespace);
+    put_and_get(&cluster);
+    let tap = tap(&daemon);
+    assert_eq!(tap["connections"], 2, "{tap}");
+    assert_eq!(tap["blind"]["secure"], 2, "{tap}");
+    assert_eq!(tap["operations"]["write"]["operations"], 0, "{tap}");
+    let said = |line: &&String| line.contains("without looking") && line.contains("encryption");
+    assert_eq!(daemon.log().all().iter().filter(said).count(), 2, "once for each connection");
+}
