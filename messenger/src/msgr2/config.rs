@@ -11,7 +11,7 @@ use super::policy::Policy;
 use super::throttle::ThrottleLimits;
 
 /// Features of messages that Ceph 16.2 knows. What they mean is the receiver's of a message to know.
-pub const FEATURES: u64 = 0x3f01_cfbf_fffd_ffff;
+pub const FEATURES: u64 = 0x3f01_cfbd_fffd_ffff;
 
 /// When to ask a silent peer whether it is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

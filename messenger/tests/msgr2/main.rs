@@ -3,6 +3,7 @@
 mod captures;
 mod faults;
 mod follower;
+mod handshakes;
 mod properties;
 mod sessions;
 mod vectors;
