@@ -4,6 +4,7 @@ mod captures;
 mod faults;
 mod follower;
 mod handshakes;
+mod osd_null;
 mod properties;
 mod sessions;
 mod vectors;
