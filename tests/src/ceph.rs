@@ -1,11 +1,15 @@
 //! A throw-away Ceph cluster in a network of its own.
 
 use std::fmt::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::eventually::{PATIENCE, eventually};
 use crate::namespace::Namespace;
 use crate::peer::peer;
 use crate::process::run;
@@ -111,6 +115,54 @@ impl<'a> MiniCeph<'a> {
             .flat_map(str::split_whitespace)
             .find(|word| word.trim_start_matches('[').starts_with("v2:"));
         address.expect("an address").trim_matches(['[', ']']).to_owned()
+    }
+}
+
+/// The monitor comes and goes.
+impl MiniCeph<'_> {
+    /// What its configuration says of `name`.
+    ///
+    /// # Panics
+    ///
+    /// When it says nothing.
+    #[track_caller]
+    pub fn conf(&self, name: &str) -> String {
+        let conf = std::fs::read_to_string(self.path("ceph.conf")).expect("a configuration");
+        let line = conf.lines().filter_map(|line| line.split_once(" = "));
+        line.filter(|(left, _)| *left == name)
+            .map(|(_, right)| right.to_owned())
+            .next()
+            .expect(name)
+    }
+
+    /// Kills the monitor. Its clients' connections are reset by then or about to be.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    #[track_caller]
+    pub fn kill_mon(&self) {
+        let pid = std::fs::read_to_string(self.path("mon.a.pid")).expect("a process id");
+        let pid = Pid::from_raw(pid.trim().parse().expect("a process id"));
+        kill(pid, Signal::SIGKILL).expect("it runs");
+        let address: SocketAddr = self.env("CEPH_MON_ADDR").parse().expect("an address");
+        eventually("the monitor's end", PATIENCE, || {
+            self.namespace.enter(|| TcpStream::connect(address).is_err())
+        });
+    }
+
+    /// Starts the monitor again; it is in the background then.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_mon(&self) {
+        let mut command = self.inside("ceph-mon");
+        command.args(["-c", self.env("CEPH_CONF"), "-i", "a"]);
+        let output = run(&mut command, &[], START);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ceph-mon: {error}");
     }
 }
 

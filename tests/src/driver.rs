@@ -96,12 +96,9 @@ impl Driver {
     fn turn(&mut self, most: Duration) {
         self.take_events();
         self.wait(most);
-        if let Some(listener) = &self.listener {
-            while let Ok((socket, from)) = listener.accept() {
-                let stream = self.endpoint.accept(from, Instant::now());
-                self.insert(stream, socket);
-                return;
-            }
+        while let Some((socket, from)) = self.listener.as_ref().and_then(|on| on.accept().ok()) {
+            let stream = self.endpoint.accept(from, Instant::now());
+            self.insert(stream, socket);
         }
         let streams: Vec<StreamId> = self.sockets.keys().copied().collect();
         for stream in streams {

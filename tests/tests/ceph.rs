@@ -1,18 +1,19 @@
 //! Our endpoint and Ceph's own programs.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use vmsgr_messenger::msgr2::*;
-use vmsgr_tests::{Driver, LoopbackCeph, PATIENCE, peer, report};
+use vmsgr_tests::{Driver, MiniCeph, Namespace, PATIENCE, peer, report};
 
 const PING: u16 = 2;
 const MON_MAP: u16 = 4;
 const MON_SUBSCRIBE: u16 = 15;
 
-fn client(mon: SocketAddr, keepalive: Option<Keepalive>) -> (Driver, SessionId) {
+fn client(cluster: &MiniCeph<'_>, keepalive: Option<Keepalive>) -> (Driver, SessionId) {
+    let mon = cluster.env("CEPH_MON_ADDR").parse().expect("an address");
     let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
     config.nonce = std::process::id();
     config.keepalive = keepalive;
@@ -95,13 +96,11 @@ fn decode_mon_map(mut front: &[u8]) -> MonMap {
     MonMap { fsid, epoch, names: names.collect() }
 }
 
-fn ask_for_mon_map(driver: &mut Driver, session: SessionId, cluster: &LoopbackCeph) {
+fn ask_for_mon_map(driver: &mut Driver, session: SessionId, cluster: &MiniCeph<'_>) {
     driver.endpoint.send(session, subscribe("monmap"), Instant::now()).expect("it is open");
     let map = decode_mon_map(&driver.message(MON_MAP, PATIENCE).front);
     report(&format!("{map:?}"));
-    let conf = std::fs::read_to_string(cluster.conf()).expect("it has a configuration");
-    let fsid = conf.lines().find_map(|line| line.strip_prefix("fsid = ")).expect("an fsid");
-    assert_eq!(map.fsid, fsid.replace('-', ""));
+    assert_eq!(map.fsid, cluster.conf("fsid").replace('-', ""));
     assert_eq!((map.epoch, map.names), (1, vec!["a".to_owned()]));
 }
 
@@ -112,10 +111,15 @@ fn has(driver: &mut Driver, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
 
 #[test]
 fn a_session_with_a_monitor_survives_its_restart() {
-    let Some(mut cluster) = LoopbackCeph::start("none", "crc") else { return };
+    let Some(namespace) = Namespace::new() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "none", "crc") else { return };
+    namespace.enter(|| subscribe_across_a_restart(&cluster));
+}
+
+fn subscribe_across_a_restart(cluster: &MiniCeph<'_>) {
     let keepalive = Keepalive { after: Duration::from_millis(200), patience: PATIENCE };
-    let (mut driver, session) = client(cluster.mon, Some(keepalive));
-    ask_for_mon_map(&mut driver, session, &cluster);
+    let (mut driver, session) = client(cluster, Some(keepalive));
+    ask_for_mon_map(&mut driver, session, cluster);
     for _ in 0..3 {
         let after = driver.until("an answer to a keepalive", PATIENCE, |driver| {
             has(driver, |event| matches!(event, Event::Alive { .. }))
@@ -131,13 +135,18 @@ fn a_session_with_a_monitor_survives_its_restart() {
     driver.until("the session", PATIENCE, |driver| {
         has(driver, |event| matches!(event, Event::Opened { session: id, .. } if *id == session))
     });
-    ask_for_mon_map(&mut driver, session, &cluster);
+    ask_for_mon_map(&mut driver, session, cluster);
 }
 
 #[test]
 fn a_monitor_that_wants_cephx_says_so() {
-    let Some(cluster) = LoopbackCeph::start("cephx", "crc") else { return };
-    let (mut driver, _) = client(cluster.mon, None);
+    let Some(namespace) = Namespace::new() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "cephx", "crc") else { return };
+    namespace.enter(|| be_refused(&cluster));
+}
+
+fn be_refused(cluster: &MiniCeph<'_>) {
+    let (mut driver, _) = client(cluster, None);
     let ended = driver.until("the end", PATIENCE, |driver| {
         has(driver, |event| matches!(event, Event::Ended { .. }))
     });

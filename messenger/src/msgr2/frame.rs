@@ -222,6 +222,7 @@ fn in_place<'a>(preamble: &Preamble, body: &'a [u8]) -> Result<Option<Frame<'a>>
         rest = behind;
     }
     let mut segments = [first, &[], &[], &[]];
+    #[expect(clippy::needless_range_loop, reason = "the lengths are asked for by number, too")]
     for segment in 1..preamble.count as usize {
         (segments[segment], rest) = rest.split_at(preamble.length(segment));
     }

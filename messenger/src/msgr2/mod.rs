@@ -12,7 +12,8 @@
 //! Above the wire, [`Endpoint`] holds the sessions and streams of one entity: `connection.rs` is the
 //! state of one stream (`state.rs`, `transcript.rs`, `auth.rs`, `keepalive.rs`, `output.rs`),
 //! `session.rs` what outlives it (`outbox.rs`, `throttle.rs`, `backoff.rs`, `policy.rs`), and
-//! `registry.rs` the rules by which the two find each other.
+//! `registry.rs` the rules by which the two find each other. `osd_null.rs` answers operations on
+//! objects without storing any.
 //!
 //! # Example
 //!
@@ -55,6 +56,8 @@ mod header;
 mod keepalive;
 mod limits;
 mod message;
+mod osd_null;
+mod osd_op;
 mod outbox;
 mod output;
 mod policy;
@@ -93,6 +96,8 @@ pub use frame::{Envelope, Frame, FrameDecoder};
 pub use header::MessageHeader;
 pub use limits::Limits;
 pub use message::{Message, Received};
+pub use osd_null::OsdNull;
+pub use osd_op::{OSD_OP, OSD_OP_REPLY};
 pub use output::Slices;
 pub use policy::Policy;
 pub use preamble::SEGMENTS;

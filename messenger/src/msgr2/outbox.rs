@@ -37,10 +37,10 @@ impl Outbox {
 
     /// Puts a message at the end and numbers it; gives it back if the queue is full. An empty one
     /// takes any.
-    pub(super) fn push(&mut self, mut message: Message) -> Result<u64, Message> {
+    pub(super) fn push(&mut self, mut message: Message) -> Result<u64, Box<Message>> {
         if !self.messages.is_empty() && self.bytes + cost(&message) > self.limit {
             self.refused = true;
-            return Err(message);
+            return Err(Box::new(message));
         }
         self.last_seq += 1;
         message.header.seq = self.last_seq;

@@ -296,7 +296,6 @@ impl SecureFrameDecoder {
     }
 
     /// Segments 1 to 3 once they are complete; `Some(None)` if the sender aborted the frame.
-    #[expect(clippy::type_complexity, reason = "it is matched at once")]
     fn third_unit(
         &mut self,
         preamble: &Preamble,

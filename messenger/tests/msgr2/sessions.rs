@@ -169,7 +169,7 @@ fn a_lossy_session_ends_with_its_stream_on_both_sides() {
         assert!(matches!(world.nodes[node].events.last(), Some(Event::Ended { .. })));
     }
     let gone = world.nodes[0].endpoint.send(session, message(2), world.now);
-    assert_eq!(gone, Err(SendError::Gone(message(2))));
+    assert_eq!(gone, Err(SendError::Gone(Box::new(message(2)))));
 }
 
 #[test]

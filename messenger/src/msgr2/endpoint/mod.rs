@@ -79,10 +79,10 @@ pub struct Target {
 pub enum SendError {
     /// So much waits that it was refused; [`Event::Room`] says when it would be taken.
     #[error("too much waits to be sent")]
-    Full(Message),
+    Full(Box<Message>),
     /// There is no such session any more.
     #[error("the session is over")]
-    Gone(Message),
+    Gone(Box<Message>),
 }
 
 /// See the [module](self).
@@ -256,7 +256,7 @@ impl Endpoint {
         _now: Instant,
     ) -> Result<u64, SendError> {
         let Some(session) = self.sessions.get_mut(id.0) else {
-            return Err(SendError::Gone(message));
+            return Err(SendError::Gone(Box::new(message)));
         };
         let seq = session.outbox.push(message).map_err(SendError::Full)?;
         match session.link {

@@ -1,0 +1,118 @@
+//! An OSD that stores nothing: every operation succeeds at once. It is to messages what *discard*
+//! is to bytes: the way to measure a messenger alone.
+
+use bytes::Bytes;
+
+use super::error::{Rule, Violation};
+use super::header::MessageHeader;
+use super::message::Message;
+use super::osd_op::{OSD_OP, OsdOp};
+use super::tag::Tag;
+use super::wire::Writer;
+
+/// `CEPH_MSG_PING`.
+const PING: u16 = 2;
+
+/// What a ping is answered with.
+const PONG: &[u8] = br#"{"service":"osd-null"}"#;
+
+/// More than this one reply does not carry.
+const MOST_DATA: u64 = 4 << 20;
+
+/// What is in every object.
+static ZEROS: [u8; MOST_DATA as usize] = [0; MOST_DATA as usize];
+
+/// Bytes of what `stat` answers: size and time.
+const STAT: u32 = 16;
+
+/// Answers operations; without sockets and clocks, like the protocol under it.
+#[derive(Debug, Clone, Default)]
+pub struct OsdNull {
+    object_bytes: u64,
+    version: u64,
+}
+
+impl OsdNull {
+    /// Every object seems to have `object_bytes` zeros, whatever is written.
+    pub fn new(object_bytes: u64) -> Self {
+        Self { object_bytes, version: 0 }
+    }
+
+    /// The answer to a message, from its header and front; `None` for those that get none.
+    ///
+    /// # Errors
+    ///
+    /// A front that is not what its header says.
+    pub fn answer(
+        &mut self,
+        header: &MessageHeader,
+        front: &[u8],
+    ) -> Result<Option<Message>, Violation> {
+        let answer = match header.kind {
+            OSD_OP if OsdOp::is_known(header) => self.operation(header, front).map(Some),
+            PING => Ok(Some(pong(header))),
+            _ => Ok(None),
+        };
+        answer.map_err(Violation::of(Tag::Message))
+    }
+
+    fn operation(&mut self, header: &MessageHeader, front: &[u8]) -> Result<Message, Rule> {
+        let op = OsdOp::decode(front)?;
+        if op.is_write() {
+            self.version += 1;
+        }
+        let mut room = MOST_DATA;
+        let bytes: Vec<u32> = op
+            .steps
+            .iter()
+            .map(|step| {
+                let wanted = if step.is_read() {
+                    step.length().min(self.object_bytes.saturating_sub(step.offset()))
+                } else if step.is_stat() {
+                    u64::from(STAT)
+                } else {
+                    0
+                };
+                let given = wanted.min(room);
+                room -= given;
+                given as u32
+            })
+            .collect();
+        let header = op.reply_header(header);
+        let front = op.reply(&bytes, self.version).into();
+        let data = self.data(&op, &bytes);
+        Ok(Message { header, front, middle: Bytes::new(), data })
+    }
+
+    /// The data of all steps: zeros, which are nowhere copied, but for the size that `stat` gives.
+    fn data(&self, op: &OsdOp<'_>, bytes: &[u32]) -> Bytes {
+        let total: usize = bytes.iter().map(|bytes| *bytes as usize).sum();
+        if !op.steps.iter().any(|step| step.is_stat()) {
+            return Bytes::from_static(&ZEROS[..total]);
+        }
+        let mut data = Vec::with_capacity(total);
+        for (step, bytes) in op.steps.iter().zip(bytes) {
+            let start = data.len();
+            if step.is_stat() && *bytes == STAT {
+                data.put_u64(self.object_bytes);
+            }
+            data.resize(start + *bytes as usize, 0);
+        }
+        data.into()
+    }
+}
+
+fn pong(header: &MessageHeader) -> Message {
+    let mut front = Vec::new();
+    front.put_blob(PONG);
+    let header = MessageHeader {
+        tid: header.tid,
+        kind: PING,
+        priority: header.priority,
+        version: 1,
+        compat_version: 1,
+        flags: header.flags,
+        ..Default::default()
+    };
+    Message { header, front: front.into(), ..Default::default() }
+}
