@@ -25,7 +25,7 @@ fn five_hundred_applications_come_and_go() {
             1 => attach(&daemon, "once"),
             _ => attach_with(&named(&daemon, "dies").linger(Duration::ZERO)),
         };
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             listen(&mut endpoint);
         }
         if number % 3 == 2 { endpoint.detach() } else { drop(endpoint) }

@@ -13,7 +13,6 @@ pub struct Stream {
 
 /// What authentication agreed on.
 pub struct Secrets {
-    pub session_key: Vec<u8>,
     pub connection_secret: Vec<u8>,
 }
 
@@ -67,7 +66,7 @@ pub fn secrets(connection: &str) -> Secrets {
             hex => from_hex(hex),
         }
     };
-    Secrets { session_key: field("session_key="), connection_secret: field("connection_secret=") }
+    Secrets { connection_secret: field("connection_secret=") }
 }
 
 fn from_hex(text: &str) -> Vec<u8> {

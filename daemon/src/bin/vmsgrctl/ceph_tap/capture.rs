@@ -1,7 +1,6 @@
 //! The packets of a capture file, pcap or pcapng.
 
 use pcap_parser::pcapng::Block;
-use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Linktype, PcapBlockOwned, PcapError, create_reader};
 use std::io::Read;
 use std::time::Duration;
