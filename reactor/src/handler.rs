@@ -118,7 +118,7 @@ pub trait Handler: Sized {
         false
     }
 
-    /// Declares to them that the loop is going to sleep, as [`SleepFlag`](crate::SleepFlag) says;
+    /// Declares to them that the loop is going to sleep, in the way of docs/SHM.md;
     /// false if there is something to gather after all, and then it is awake.
     fn fall_asleep(&mut self) -> bool {
         true
