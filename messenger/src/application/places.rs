@@ -9,7 +9,7 @@ use vmsgr_reactor::Token;
 
 use super::conduit::Conduit;
 use super::lane::Lane;
-use super::registry::ApplicationId;
+use super::registry::{ApplicationId, Heard};
 use super::shared::Application;
 use crate::connection::{Connection, Role};
 use crate::ids::JobId;
@@ -78,6 +78,7 @@ impl Worker {
         }
         self.waiting.retain(|waiting| *waiting != token);
         core.resume_listener(token);
+        self.say(core, Heard::Joined { application, job });
     }
 
     /// An application no longer listens there.

@@ -88,6 +88,8 @@ pub(crate) enum Heard {
     Unwatched { application: ApplicationId, error: io::Error },
     /// The core has repaired what it left.
     Departed { application: ApplicationId },
+    /// The core gives it connections of the listener behind this job of its.
+    Joined { application: ApplicationId, job: u64 },
     /// It has done something wrong.
     Fault { application: ApplicationId, fault: Fault },
     /// Its time to come back is over.
@@ -127,10 +129,8 @@ pub(crate) struct Served {
     stillborn: bool,
     pub(crate) events: Pusher,
     pub(crate) jobs: Taker,
-    /// Listen jobs that were not answered yet: each has a place in the event ring.
-    pub(crate) unanswered: usize,
-    /// Its listen jobs, and ours behind them.
-    pub(crate) listens: HashMap<u64, JobId>,
+    /// Its listen jobs.
+    pub(crate) listens: HashMap<u64, Listen>,
     rung: bool,
     pub(crate) vain: u32,
 }
@@ -151,7 +151,9 @@ impl Served {
     pub(crate) fn may_answer(&mut self) -> bool {
         // A cursor that lies shows when the answer is pushed.
         let room = self.events.room(self.shared.segment.events());
-        room.is_err() || room.is_ok_and(|room| room > self.unanswered)
+        // Each listen job that was not answered yet has a place there.
+        let unanswered = self.listens.values().filter(|listen| listen.unjoined > 0).count();
+        room.is_err() || room.is_ok_and(|room| room > unanswered)
     }
 
     /// A job came that means something.
@@ -167,6 +169,15 @@ impl Served {
     }
 }
 
+/// A listen job of one application.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listen {
+    /// Ours behind it.
+    pub(crate) listener: JobId,
+    /// Cores that do not give it connections yet.
+    pub(crate) unjoined: usize,
+}
+
 /// A listener of applications.
 #[derive(Debug)]
 pub(crate) struct Listened {
@@ -175,8 +186,6 @@ pub(crate) struct Listened {
     pub(crate) uid: u32,
     /// Who listens there, with their numbers for it.
     pub(crate) members: Vec<(ApplicationId, u64)>,
-    /// Cores that do not listen yet.
-    pub(crate) unconfirmed: usize,
 }
 
 /// All of them.
@@ -255,7 +264,6 @@ impl Messenger {
             stillborn: false,
             events: Pusher::default(),
             jobs: Taker::default(),
-            unanswered: 0,
             listens: HashMap::new(),
             rung: false,
             vain: 0,
@@ -381,8 +389,8 @@ impl Messenger {
 
     fn forget(&mut self, id: ApplicationId) -> Option<Served> {
         let served = self.registry.served.remove(&id)?;
-        for (&job, &listener) in &served.listens {
-            self.leave_listener(listener, id, job);
+        for (&job, listen) in &served.listens {
+            self.leave_listener(listen.listener, id, job);
         }
         Some(served)
     }
@@ -413,6 +421,7 @@ impl Messenger {
             Heard::Unwatched { application, error } => {
                 self.evict(application, &format!("its doorbell cannot be watched: {error}"));
             }
+            Heard::Joined { application, job } => self.joined(application, job),
             Heard::Fault { application, fault } => self.evict(application, &fault.to_string()),
             Heard::LingerOver { application, epoch } => {
                 let gone =

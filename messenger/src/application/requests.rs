@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::fault::Fault;
 use super::places::Reserved;
-use super::registry::{ApplicationId, Listened};
+use super::registry::{ApplicationId, Listen, Listened};
 use crate::bind::Bound;
 use crate::ids::JobId;
 use crate::job::Event;
@@ -102,23 +102,28 @@ impl Messenger {
             Some(_) => return Err(Errno::EADDRINUSE),
             None => self.bind_for(uid, address, backlog)?,
         };
-        let is_confirmed = match self.registry.listened.get_mut(&listener) {
-            Some(it) => {
-                it.members.push((id, job));
-                it.unconfirmed == 0
-            }
-            None => return Err(Errno::EINVAL),
-        };
+        if let Some(it) = self.registry.listened.get_mut(&listener) {
+            it.members.push((id, job));
+        }
+        let unjoined = self.cores();
         if let Some(served) = self.registry.served.get_mut(&id) {
-            served.listens.insert(job, listener);
-            served.unanswered += usize::from(!is_confirmed);
+            served.listens.insert(job, Listen { listener, unjoined });
         }
         self.post_all(|| Message::Join { listener, application: id, job });
-        if is_confirmed {
-            let address = self.registry.listened[&listener].address;
+        Ok(())
+    }
+
+    /// One more core gives an application connections of a listener; with the last it is told.
+    pub(crate) fn joined(&mut self, id: ApplicationId, job: u64) {
+        let served = self.registry.served.get_mut(&id);
+        let Some(listen) = served.and_then(|served| served.listens.get_mut(&job)) else { return };
+        listen.unjoined = listen.unjoined.saturating_sub(1);
+        let Listen { listener, unjoined } = *listen;
+        if unjoined == 0
+            && let Some(address) = self.registry.listened.get(&listener).map(|it| it.address)
+        {
             self.answer(id, job, Told::Listening { address });
         }
-        Ok(())
     }
 
     /// Binds an address that no application listens at yet.
@@ -131,8 +136,8 @@ impl Messenger {
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32)))?;
         let address = bound.address();
         let listener = self.listen(bound, Service::Applications).map_err(|_| Errno::EINVAL)?;
-        let (members, unconfirmed) = (Vec::new(), self.cores());
-        self.registry.listened.insert(listener, Listened { address, uid, members, unconfirmed });
+        let members = Vec::new();
+        self.registry.listened.insert(listener, Listened { address, uid, members });
         Ok(listener)
     }
 
@@ -157,13 +162,8 @@ impl Messenger {
 
     fn unlisten_for(&mut self, id: ApplicationId, job: u64) -> Result<(), Errno> {
         let listens = self.registry.served.get_mut(&id).map(|served| &mut served.listens);
-        let listener = listens.and_then(|listens| listens.remove(&job)).ok_or(Errno::ENOENT)?;
-        let unconfirmed =
-            self.registry.listened.get(&listener).is_some_and(|it| it.unconfirmed > 0);
-        if let Some(served) = self.registry.served.get_mut(&id) {
-            served.unanswered -= usize::from(unconfirmed);
-        }
-        self.leave_listener(listener, id, job);
+        let listen = listens.and_then(|listens| listens.remove(&job)).ok_or(Errno::ENOENT)?;
+        self.leave_listener(listen.listener, id, job);
         self.answer(id, job, Told::Unlistened);
         Ok(())
     }
@@ -183,10 +183,6 @@ impl Messenger {
     /// Takes an event of a listener of applications; gives back what is not of one.
     pub(crate) fn listener_event(&mut self, event: Event) -> Option<Event> {
         match event {
-            Event::Listening { job, .. } if self.registry.listened.contains_key(&job) => {
-                self.listener_confirmed(job);
-                None
-            }
             Event::Failed { job, error } if self.registry.listened.contains_key(&job) => {
                 let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
                 self.listener_failed(job, errno);
@@ -212,27 +208,11 @@ impl Messenger {
         }
     }
 
-    fn listener_confirmed(&mut self, listener: JobId) {
-        let Some(it) = self.registry.listened.get_mut(&listener) else { return };
-        it.unconfirmed -= 1;
-        if it.unconfirmed > 0 {
-            return;
-        }
-        let (members, address) = (it.members.clone(), it.address);
-        for (id, job) in members {
-            if let Some(served) = self.registry.served.get_mut(&id) {
-                served.unanswered -= 1;
-            }
-            self.answer(id, job, Told::Listening { address });
-        }
-    }
-
     fn listener_failed(&mut self, listener: JobId, errno: i32) {
         let Some(it) = self.registry.listened.remove(&listener) else { return };
         for (id, job) in it.members {
             if let Some(served) = self.registry.served.get_mut(&id) {
                 served.listens.remove(&job);
-                served.unanswered -= usize::from(it.unconfirmed > 0);
             }
             self.answer(id, job, Told::Failed { errno });
         }
@@ -242,9 +222,9 @@ impl Messenger {
     /// Tells an application that has come back where it listens.
     pub(crate) fn tell_of_listeners(&mut self, id: ApplicationId) {
         let Some(served) = self.registry.served.get(&id) else { return };
-        for (job, listener) in served.listens.clone() {
+        for (job, Listen { listener, unjoined }) in served.listens.clone() {
             let Some(it) = self.registry.listened.get(&listener) else { continue };
-            if it.unconfirmed == 0 {
+            if unjoined == 0 {
                 let address = it.address;
                 self.answer(id, job, Told::Listening { address });
             }

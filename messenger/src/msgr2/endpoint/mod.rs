@@ -85,7 +85,7 @@ pub enum SendError {
     Gone(Box<Message>),
 }
 
-/// See the [module](self).
+/// All sessions and streams of one peer; see the page of this module in the source.
 #[derive(Debug)]
 pub struct Endpoint {
     config: Config,
