@@ -21,6 +21,7 @@ Examples:
   vmsgr-bench suite --kind relay --rounds 7 --out relay
   vmsgr-bench suite --kind app --app-core 0 --out app
   vmsgr-bench spin --out figures
+  vmsgr-bench frames
   vmsgr-bench compare before/results.json after/results.json
   vmsgr-bench merge monday/results.json tuesday/results.json --out figures";
 
@@ -63,12 +64,21 @@ Example:
 Example:
   vmsgr-bench spin --out figures")]
     Spin(Spin),
+    /// Make msgr2 frames and take them apart, beside crc32c and AES-128-GCM alone
+    Frames(Frames),
     /// Be one of the servers that are compared
     #[command(after_help = "\
 Examples:
   vmsgr-bench serve epoll --listen 127.0.0.1:7401 --core 1
   vmsgr-bench serve epoll-relay --listen 127.0.0.1:7402 --upstream 127.0.0.1:7401 --core 0")]
     Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+pub struct Frames {
+    /// Rounds, of which the median counts
+    #[arg(long, default_value_t = 9, value_parser = at_least_one)]
+    pub rounds: usize,
 }
 
 #[derive(Debug, Args)]

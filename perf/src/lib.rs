@@ -55,6 +55,7 @@
 
 pub mod compare;
 pub mod cores;
+pub mod frames;
 pub mod latency;
 pub mod load;
 pub mod peers;

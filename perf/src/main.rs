@@ -26,7 +26,7 @@ use vmsgr_perf::suite::report::Report;
 use vmsgr_perf::system_calls::Means;
 use vmsgr_perf::table::{Table, figure, rate};
 use vmsgr_perf::workload::Workload;
-use vmsgr_perf::{compare, cores, spin, suite};
+use vmsgr_perf::{compare, cores, frames, spin, suite};
 
 use cli::{Builtin, Cli, Command, Compare, Listen, Load, Merge, Serve, Spin, Suite};
 
@@ -37,6 +37,10 @@ fn main() -> ExitCode {
         Command::Spin(arguments) => spin(arguments),
         Command::Compare(arguments) => compare(&arguments),
         Command::Merge(arguments) => merge(&arguments),
+        Command::Frames(arguments) => {
+            print!("{}", frames::run(arguments.rounds));
+            Ok(())
+        }
         Command::Serve(arguments) => serve(&arguments),
     };
     match done {

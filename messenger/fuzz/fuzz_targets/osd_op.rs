@@ -1,0 +1,12 @@
+//! Operations on objects: whatever they ask for, the reply is bounded.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use vmsgr_messenger::msgr2::{MessageHeader, OSD_OP, OsdNull};
+
+fuzz_target!(|front: &[u8]| {
+    let header = MessageHeader { kind: OSD_OP, version: 8, ..Default::default() };
+    if let Ok(Some(reply)) = OsdNull::new(10_000).answer(&header, front) {
+        assert!(reply.data.len() <= 4 << 20 && reply.front.len() <= front.len() * 2 + 256);
+    }
+});
