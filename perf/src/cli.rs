@@ -136,6 +136,10 @@ pub struct Suite {
     /// A look: one round of one second
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     pub quick: bool,
+    /// How often a sample is taken at most until nothing disturbs it: on a machine that others
+    /// use, fewer make the run end
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub attempts: u32,
     /// What the servers do
     #[arg(long, default_value = "all")]
     pub kind: Kinds,

@@ -133,6 +133,7 @@ fn suite(arguments: Suite) -> Result<()> {
     let options = suite::Options {
         rounds,
         duration,
+        attempts: arguments.attempts,
         kinds: arguments.kinds()?,
         workloads: all_if_empty(arguments.only, Workload::value_variants()),
         peers: all_if_empty(arguments.peers, Peer::value_variants()),

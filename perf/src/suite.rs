@@ -31,9 +31,6 @@ use peer::{Absent, Peer, Place, Running};
 use report::{Header, Report};
 use summary::{Measured, Sample, Section};
 
-/// How often a sample is taken at most until it is undisturbed.
-const ATTEMPTS: u32 = 5;
-
 /// What to compare, and where.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -41,6 +38,8 @@ pub struct Options {
     pub rounds: usize,
     /// How long each sample is measured.
     pub duration: Duration,
+    /// How often a sample is taken at most until it is undisturbed, at least 1.
+    pub attempts: u32,
     /// Kinds of servers, in this order.
     pub kinds: Vec<Kind>,
     /// Workloads, in this order; those that say nothing about a kind are left out there.
@@ -167,7 +166,7 @@ fn sample(
     stop: &AtomicBool,
 ) -> Result<Sample> {
     let mut best = attempt_sample(options, workload, peer, stop)?;
-    while !best.is_clean() && best.attempts < ATTEMPTS {
+    while !best.is_clean() && best.attempts < options.attempts {
         // Whoever disturbed it may be done by then.
         thread::sleep(options.duration / 2);
         let attempts = best.attempts + 1;
@@ -197,25 +196,27 @@ fn attempt_sample(
     let stolen = watch.stolen()?;
     // When the server died, that is the reason, and not the reset that the generator saw.
     server.check()?;
-    let measured = measured.map_err(|_| anyhow!("the generator panicked"))??;
+    let (measured, alone_p99_us) = measured.map_err(|_| anyhow!("the generator panicked"))??;
     let disturbance = Disturbance::new(stolen, kind, &measured);
-    Ok(Sample { measured, disturbance, attempts: 1 })
+    Ok(Sample { measured, disturbance, alone_p99_us, attempts: 1 })
 }
 
+/// Also the p99 of the well-behaved alone, in microseconds, if others are to be beside them.
 fn measure(
     options: &Options,
     workload: Workload,
     running: &Running,
     stop: &AtomicBool,
-) -> Result<Measured> {
+) -> Result<(Measured, Option<f64>)> {
     let (address, servers) = (running.address(), running.watched());
     let core = Some(options.place.load_core);
     let (duration, warm_up) = (options.duration, WARM_UP);
     // Not worth more than what is measured.
     let probe = Some(PROBED.min(options.duration));
-    Ok(match workload.shape() {
+    let mut alone_p99_us = None;
+    let measured = match workload.shape() {
         Shape::Closed { connections, depth, size, slow } => {
-            let options = load::Options {
+            let mut options = load::Options {
                 address,
                 connections,
                 depth,
@@ -227,8 +228,14 @@ fn measure(
                 servers,
                 probe,
                 rate: None,
-                slow,
+                slow: 0,
             };
+            if slow > 0 {
+                // On the same server and a moment before: p99 moves by more from run to run than
+                // what it is looked at for.
+                alone_p99_us = Some(load::run(&options, stop)?.latency.p99_us);
+                options.slow = slow;
+            }
             Measured::Load(load::run(&options, stop)?)
         }
         Shape::Churn { at_once, size } => {
@@ -249,5 +256,6 @@ fn measure(
             let options = IdleOptions { address, connections, duration, warm_up, core, servers };
             Measured::Idle(idle::run(&options, stop)?)
         }
-    })
+    };
+    Ok((measured, alone_p99_us))
 }

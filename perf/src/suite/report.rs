@@ -136,7 +136,7 @@ impl Report {
 
     /// Adds a workload.
     pub fn add(&mut self, section: Section) -> &Section {
-        self.verdicts.extend(verdict(&section, &self.sections));
+        self.verdicts.extend(verdict(&section));
         self.sections.push(section);
         &self.sections[self.sections.len() - 1]
     }

@@ -19,6 +19,10 @@ pub struct Sample {
     pub measured: Measured,
     /// What else went on meanwhile.
     pub disturbance: Disturbance,
+    /// Under slow: p99 in microseconds of the same connections just before, without those that do
+    /// not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone_p99_us: Option<f64>,
     /// How many were taken for it; more than one when the first was disturbed.
     pub attempts: u32,
 }
@@ -198,6 +202,14 @@ impl Section {
         Some(Ratio { of_medians, of_rounds })
     }
 
+    /// p99 against that of the same connections alone, by round.
+    pub fn of_alone(&self, peer: Peer) -> Option<Spread> {
+        let with = self.figures(peer, P99).into_iter().zip(self.samples(peer));
+        let ratios: Vec<f64> =
+            with.filter_map(|(p99, sample)| Some(p99? / sample.alone_p99_us?)).collect();
+        Spread::of(&ratios)
+    }
+
     /// How many of the peer's samples are undisturbed.
     pub fn clean(&self, peer: Peer) -> usize {
         self.samples(peer).filter(|sample| sample.is_clean()).count()
@@ -263,6 +275,7 @@ pub(crate) mod tests {
                 open_loop: None,
             }),
             disturbance: Disturbance { server_waited: waited, ..Disturbance::default() },
+            alone_p99_us: None,
             attempts: 1,
         }
     }
