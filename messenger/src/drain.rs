@@ -100,10 +100,12 @@ impl Worker {
 fn is_resting(core: &WorkerCore, stream: Token) -> bool {
     let Some(state) = core.state(stream) else { return true };
     let (client, upstream) = match state.role {
-        Role::Echo | Role::Discard | Role::Client { upstream: None } => {
+        Role::Echo | Role::Discard | Role::Dial(_) | Role::Client { upstream: None } => {
             return core.is_idle(stream);
         }
         Role::Application(ref conduit) => return core.is_idle(stream) && conduit.is_consumed(),
+        // Frames wait for as long as messages do.
+        Role::Stream(ref wire) => return core.is_idle(stream) && wire.is_consumed(),
         Role::Client { upstream: Some(upstream) } => (stream, upstream),
         Role::Upstream { client } => (client, stream),
     };
