@@ -76,7 +76,7 @@ Examples:
   vmsgrd -l 127.0.0.1:6900=relay:10.0.0.1:6801,tap=msgr2
       A relay in front of a Ceph OSD that watches the operations
   vmsgrd -l 127.0.0.1:6800=osd-null
-      An OSD without a store. Try it: vmsgrctl ceph-ping 127.0.0.1:6800
+      An OSD without a store. Try it: vmsgrctl ceph-ping 127.0.0.1:6800/1
   vmsgrd -c vmsgrd.toml --check
       Is this configuration right, and what does it come to?
 

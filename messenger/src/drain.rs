@@ -89,8 +89,9 @@ impl Worker {
     fn stop(&mut self, core: &mut WorkerCore, cut_off: usize) {
         if !std::mem::replace(&mut self.stopped, true) {
             let counters = Box::new(core.counters());
-            let tap = self.tap_sums();
-            self.tell(core, Event::Drained { core: self.index, cut_off, counters, tap });
+            let (tap, entities) = (self.tap_sums(), self.entities.sums());
+            let index = self.index;
+            self.tell(core, Event::Drained { core: index, cut_off, counters, tap, entities });
             core.stop();
         }
     }

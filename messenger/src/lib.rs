@@ -87,7 +87,7 @@ mod worker;
 pub use application::{ApplicationId, Attachment, Fault, Grant};
 pub use bind::Bound;
 pub use complaints::Complaints;
-pub use entity::OsdNullOptions;
+pub use entity::{EntitySums, OsdNullOptions};
 pub use ids::{ConnectionId, JobId};
 pub use job::{Event, Job};
 pub use messenger::{JobError, Messenger};

@@ -257,8 +257,8 @@ impl Handler for Worker {
             Message::Place => self.resume_waiting(core),
             Message::Report => {
                 let counters = Box::new(core.counters());
-                let tap = self.tap_sums();
-                self.tell(core, Event::Report { core: self.index, counters, tap });
+                let (tap, entities) = (self.tap_sums(), self.entities.sums());
+                self.tell(core, Event::Report { core: self.index, counters, tap, entities });
             }
             Message::Drain(time) => self.drain(core, time),
             Message::Attach(attached) => self.attach(core, attached.0, attached.1),

@@ -81,6 +81,12 @@ fn operation(tid: u64, code: u16, bytes: usize) -> Message {
     Message { header, front: front.into(), middle: Bytes::new(), data }
 }
 
+/// What the daemon counts of its entity.
+fn count(daemon: &Vmsgrd, what: &str) -> u64 {
+    let counts = daemon.counters().msgr2.expect("an entity");
+    counts[what].as_u64().unwrap_or_else(|| panic!("no {what} in {counts}"))
+}
+
 fn send(driver: &mut Driver, session: SessionId, message: Message) {
     driver.endpoint.send(session, message, Instant::now()).expect("its queue has room");
 }
@@ -114,8 +120,12 @@ fn operations_of_every_size_are_answered_in_order() {
             tid += count;
         }
     }
+    assert_eq!(count(&daemon, "messages_in"), tid - 1);
+    assert_eq!((count(&daemon, "messages_out"), count(&daemon, "sessions")), (tid - 1, 1));
     drop(driver);
     daemon.eventually("the client is gone", |now| now.total.connections == 0);
+    assert_eq!((count(&daemon, "streams"), count(&daemon, "sessions")), (0, 0));
+    assert_eq!((count(&daemon, "opened"), count(&daemon, "closed")), (1, 0));
 }
 
 #[test]
@@ -132,7 +142,9 @@ fn an_object_is_as_large_as_was_said() {
 #[test]
 fn ceph_ping_takes_it_for_an_osd_and_its_keepalives_are_answered() {
     let daemon = osd_null();
-    let words = ["ceph-ping", "--json", "--interval", "0.01", &daemon.address(0).to_string()];
+    // It is whichever process is looked for.
+    let target = format!("{}/77", daemon.address(0));
+    let words = ["ceph-ping", "--json", "--interval", "0.01", &target];
     let output = vmsgrctl(&[], &words);
     let text = String::from_utf8(output.stdout).expect("text");
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -254,6 +266,7 @@ fn who_takes_no_replies_is_not_read_and_gets_them_all_later() {
     report(&format!("{} KiB more", more >> 10));
     assert!(more < 128 << 20, "{more} bytes more");
     converse(&mut other, others, 2..100);
+    assert_eq!(count(&daemon, "held"), 1);
     driver.reads = true;
     expect_replies(&mut driver, 2, OPERATIONS - 2, 0);
     daemon.eventually("it is read again", |now| now.total.paused == 0);

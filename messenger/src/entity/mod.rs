@@ -17,6 +17,7 @@ mod osd_null;
 mod outgoing;
 mod owner;
 mod service;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -34,6 +35,7 @@ use crate::msgr2::{Endpoint, Event, StreamId};
 pub use osd_null::OsdNullOptions;
 pub(crate) use outgoing::Outgoing;
 use owner::Owner;
+pub use sums::EntitySums;
 pub(crate) use wire::{Dial, Wire};
 
 /// An entity of a core.
@@ -52,6 +54,8 @@ pub(crate) struct Entity {
     tokens: HashMap<StreamId, Token>,
     /// What calls it at its deadline, and when that is.
     timer: Option<(TimerId, Instant)>,
+    /// What it has done; what it has now is counted when that is asked for.
+    sums: EntitySums,
 }
 
 impl Entity {
@@ -61,6 +65,7 @@ impl Entity {
             owner,
             tokens: HashMap::new(),
             timer: None,
+            sums: EntitySums::default(),
         }
     }
 
@@ -74,9 +79,21 @@ impl Entity {
     fn receive<'a>(&mut self, stream: StreamId, mut bytes: &'a [u8], now: Instant) -> &'a [u8] {
         let endpoint = &mut *self.endpoint.borrow_mut();
         while let Some(message) = endpoint.receive(stream, &mut bytes, now) {
+            self.sums.messages_in += 1;
+            self.sums.message_bytes_in += message.bytes() as u64;
             self.owner.received(endpoint, message, now);
         }
         bytes
+    }
+
+    fn sums(&self) -> EntitySums {
+        let endpoint = self.endpoint.borrow();
+        EntitySums {
+            messages_out: endpoint.messages_sent(),
+            sessions: endpoint.sessions() as u64,
+            streams: endpoint.streams() as u64,
+            ..self.sums
+        }
     }
 
     /// What has happened. (A function, so that the endpoint is free again when it is looked at.)
@@ -100,10 +117,6 @@ impl Entities {
         EntityId(self.0.insert(entity))
     }
 
-    fn get(&self, id: EntityId) -> Option<&Entity> {
-        self.0.get(id.0)
-    }
-
     fn get_mut(&mut self, id: EntityId) -> Option<&mut Entity> {
         self.0.get_mut(id.0)
     }
@@ -117,6 +130,15 @@ impl Entities {
     /// Whether there are such.
     pub(crate) fn has_events(&self) -> bool {
         self.0.iter().any(|(_, entity)| entity.endpoint.borrow().has_events())
+    }
+
+    /// What they have done, if there are any.
+    pub(crate) fn sums(&self) -> Option<Box<EntitySums>> {
+        let mut sums: Option<Box<EntitySums>> = None;
+        for (_, entity) in self.0.iter() {
+            sums.get_or_insert_default().add(&entity.sums());
+        }
+        sums
     }
 
     /// The one that answers like this, if there is one already.

@@ -101,10 +101,12 @@ impl Worker {
 
     /// The session of a stream has no room: its socket is not read until it has.
     fn hold(&mut self, core: &mut WorkerCore, token: Token, rest: Vec<u8>) {
-        if let Some(wire) = wire_of(core, token) {
-            wire.rest = rest;
-            core.set_reading(token, false);
+        let Some(wire) = wire_of(core, token) else { return };
+        wire.rest = rest;
+        if let Some(entity) = self.entities.get_mut(wire.entity) {
+            entity.sums.held += 1;
         }
+        core.set_reading(token, false);
     }
 
     /// The session of a stream has room again, as far as is known.
@@ -155,6 +157,7 @@ impl Worker {
                 Event::Close { stream, error } => self.close_stream(core, id, stream, &error),
                 Event::Connect { session, to } => self.dial(core, id, session, to),
                 event => {
+                    entity.sums.opened += u64::from(matches!(event, Event::Opened { .. }));
                     let endpoint = &mut *entity.endpoint.borrow_mut();
                     entity.owner.happened(endpoint, &event, now);
                 }
@@ -171,11 +174,13 @@ impl Worker {
         stream: StreamId,
         error: &ConnectionError,
     ) {
-        let entity = self.entities.get_mut(id);
+        let Some(entity) = self.entities.get_mut(id) else { return };
         // If it is not there, it was the socket that ended, and has said why.
-        let Some(token) = entity.and_then(|entity| entity.tokens.remove(&stream)) else { return };
+        let Some(token) = entity.tokens.remove(&stream) else { return };
+        let is_ours = error.reason == Reason::Local;
+        entity.sums.closed += u64::from(!is_ours);
         let Some(state) = self.end(core, token, Ending::Close) else { return };
-        if error.reason != Reason::Local {
+        if !is_ours {
             let now = core.now();
             complain!(
                 self.complaints,

@@ -83,7 +83,7 @@ impl World {
         let client = self.client;
         let (worker, core) = self.tested.handler();
         let now = core.now();
-        let endpoint = Rc::clone(&worker.entities.get(client).unwrap().endpoint);
+        let endpoint = Rc::clone(&worker.entities.get_mut(client).unwrap().endpoint);
         task(&mut endpoint.borrow_mut(), now)
     }
 

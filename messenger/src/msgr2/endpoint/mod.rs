@@ -104,6 +104,8 @@ pub struct Endpoint {
     events: VecDeque<Event>,
     /// Of the latest connection that we made.
     global_seq: u64,
+    /// Messages of which frames were made.
+    messages_sent: u64,
     /// The latest time that somebody told.
     now: Instant,
 }
@@ -121,6 +123,7 @@ impl Endpoint {
             timers: Timers::default(),
             events: VecDeque::new(),
             global_seq: 0,
+            messages_sent: 0,
             now,
         }
     }
@@ -378,6 +381,11 @@ impl Endpoint {
     /// Streams, in their handshake or ready.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Messages of which frames were made so far, those that were sent again included.
+    pub fn messages_sent(&self) -> u64 {
+        self.messages_sent
     }
 
     /// Bytes that wait to be sent or acknowledged in a session.

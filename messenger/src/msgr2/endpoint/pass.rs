@@ -156,6 +156,7 @@ impl Endpoint {
             };
             sent.map_err(|rule| broken(Tag::Message, rule))?;
             session.acknowledged();
+            self.messages_sent += 1;
         }
         // What is due by the clock the timer says.
         if session.unacknowledged >= self.config.ack_every {
