@@ -27,9 +27,10 @@ pub struct Args {
     core_mask: Option<String>,
 
     /// Listen on ADDR (HOST:PORT, port 0: any free one) and give its connections to SERVICE: echo,
-    /// discard, relay:HOST:PORT or relay:original-dst. After a relay, ',tap=msgr2' counts and times
-    /// the operations of Ceph's clients that pass. May be repeated; replaces the listeners of the
-    /// configuration file.
+    /// discard, relay:HOST:PORT, relay:original-dst or osd-null. After a relay, ',tap=msgr2' counts
+    /// and times the operations of Ceph's clients that pass; osd-null is a Ceph OSD that answers and
+    /// stores nothing, and after it ',object-bytes=N' is the size of every object. May be repeated;
+    /// replaces the listeners of the configuration file.
     #[arg(short, long, value_name = "ADDR=SERVICE")]
     listen: Vec<String>,
 
@@ -74,6 +75,8 @@ Examples:
       Two services on two cores
   vmsgrd -l 127.0.0.1:6900=relay:10.0.0.1:6801,tap=msgr2
       A relay in front of a Ceph OSD that watches the operations
+  vmsgrd -l 127.0.0.1:6800=osd-null
+      An OSD without a store. Try it: vmsgrctl ceph-ping 127.0.0.1:6800/1
   vmsgrd -c vmsgrd.toml --check
       Is this configuration right, and what does it come to?
 

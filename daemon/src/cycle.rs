@@ -35,6 +35,7 @@ pub fn refuse(
             Service::RelayOriginalDst
             | Service::Echo
             | Service::Discard
+            | Service::OsdNull(_)
             | Service::Tapped(_)
             | Service::Applications => None,
         })

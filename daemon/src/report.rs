@@ -2,6 +2,7 @@
 
 use crate::tap_report;
 use serde_json::{Map, Value, json};
+use vmsgr_messenger::EntitySums;
 use vmsgr_messenger::tap::Sums;
 use vmsgr_reactor::Counters;
 
@@ -11,6 +12,8 @@ pub struct Told {
     pub counters: Counters,
     /// What its taps have seen, if it has any.
     pub tap: Option<Box<Sums>>,
+    /// What its entities have done, if it has any.
+    pub entities: Option<Box<EntitySums>>,
 }
 
 /// Reports, one at a time: complete once every core has told its counters.
@@ -84,12 +87,16 @@ impl Reports {
     fn line(&self) -> String {
         let mut total = Counters::default();
         let mut taps: Option<Sums> = None;
+        let mut entities: Option<EntitySums> = None;
         let mut cores = Vec::new();
         for core in &self.cores {
-            let Some(Told { counters, tap }) = &core.told else { continue };
+            let Some(Told { counters, tap, entities: sums }) = &core.told else { continue };
             total.add(counters);
             if let Some(tap) = tap {
                 taps.get_or_insert_default().merge(tap);
+            }
+            if let Some(sums) = sums {
+                entities.get_or_insert_default().add(sums);
             }
             let mut object = object(counters);
             object.insert("core".into(), json!(core.number));
@@ -99,8 +106,24 @@ impl Reports {
         if let Some(taps) = taps {
             line["tap"] = tap_report::json(&taps);
         }
+        if let Some(sums) = entities {
+            line["msgr2"] = msgr2(&sums);
+        }
         line.to_string()
     }
+}
+
+fn msgr2(sums: &EntitySums) -> Value {
+    json!({
+        "messages_in": sums.messages_in,
+        "message_bytes_in": sums.message_bytes_in,
+        "messages_out": sums.messages_out,
+        "opened": sums.opened,
+        "closed": sums.closed,
+        "held": sums.held,
+        "sessions": sums.sessions,
+        "streams": sums.streams,
+    })
 }
 
 fn object(counters: &Counters) -> Map<String, Value> {
@@ -112,7 +135,7 @@ mod tests {
     use super::*;
 
     fn turns(turns: u64) -> Told {
-        Told { counters: Counters { turns, ..Counters::default() }, tap: None }
+        Told { counters: Counters { turns, ..Counters::default() }, ..Told::default() }
     }
 
     #[test]

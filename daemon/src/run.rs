@@ -241,14 +241,14 @@ impl Daemon {
                 error!("a listener cannot be served: {error}");
                 Some(ExitCode::FAILURE)
             }
-            Event::Report { core, counters, tap } => {
-                self.reports.told(core, Told { counters: *counters, tap });
+            Event::Report { core, counters, tap, entities } => {
+                self.reports.told(core, Told { counters: *counters, tap, entities });
                 self.write_report();
                 None
             }
-            Event::Drained { core, cut_off, counters, tap } => {
+            Event::Drained { core, cut_off, counters, tap, entities } => {
                 self.cut_off += cut_off;
-                self.reports.stopped(core, Told { counters: *counters, tap });
+                self.reports.stopped(core, Told { counters: *counters, tap, entities });
                 self.write_report();
                 // What taps have seen is told at the end without being asked for.
                 if self.reports.are_final() && self.reports.are_tapped() && self.reports.begin() {

@@ -147,6 +147,7 @@ impl Worker {
             }
             Service::Echo => self.serve(core, id, socket, peer, Role::Echo),
             Service::Discard => self.serve(core, id, socket, peer, Role::Discard),
+            Service::OsdNull(options) => self.serve_osd_null(core, id, socket, peer, options),
             Service::Relay(targets) => self.begin_relay(core, id, socket, peer, targets, tap),
             Service::RelayOriginalDst => match original_dst::of(&socket) {
                 Ok(target) => self.begin_relay(core, id, socket, peer, [target].into(), tap),

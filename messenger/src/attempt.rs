@@ -13,6 +13,7 @@ use crate::application::{Conduit, Reserved};
 use crate::complaints::complain;
 use crate::connection::{Attempt, Connection, Role, SharedTap, Targets};
 use crate::ending::Ending;
+use crate::entity::Dial;
 use crate::ids::{ConnectionId, JobId};
 use crate::job::Event;
 use crate::name::Service;
@@ -63,9 +64,11 @@ impl Worker {
     ) {
         let role = match service {
             Service::Discard => Role::Discard,
-            // The messenger refuses the others: a relay has its upstream from a client, and
+            // The messenger refuses the others: a relay has its upstream from a client, an OSD waits
+            // for clients, and
             // applications ask themselves.
             Service::Echo
+            | Service::OsdNull(_)
             | Service::Relay(_)
             | Service::RelayOriginalDst
             | Service::Tapped(_)
@@ -94,6 +97,13 @@ impl Worker {
         let role = Role::Application(Box::new(conduit));
         let targets = Targets { all: [address].into(), next: 0 };
         self.attempt(core, Wanted { id, role, job: None, targets, tap: None });
+    }
+
+    /// Makes a connection for an entity, whose place in the census is taken.
+    pub(crate) fn attempt_for_entity(&mut self, core: &mut WorkerCore, dial: Dial, to: SocketAddr) {
+        let targets = Targets { all: [to].into(), next: 0 };
+        let id = self.next_id();
+        self.attempt(core, Wanted { id, role: Role::Dial(dial), job: None, targets, tap: None });
     }
 
     /// Tries the next address at which something can be tried.
@@ -185,6 +195,9 @@ impl Worker {
             conduit.open(local);
         }
         self.watch_idleness(core, token);
+        if let Some(&Role::Dial(dial)) = core.state(token).map(|state| &state.role) {
+            self.dialed(core, token, dial);
+        }
         if let Some(job) = job {
             self.tell(core, Event::Connected { job, connection, peer });
         }
@@ -252,7 +265,9 @@ impl Worker {
                 }
             }
         }
-        if let Role::Application(conduit) = wanted.role {
+        if let Role::Dial(dial) = wanted.role {
+            self.not_dialed(core, dial);
+        } else if let Role::Application(conduit) = wanted.role {
             let errno = error.raw_os_error().unwrap_or(match error.kind() {
                 ErrorKind::TimedOut => Errno::ETIMEDOUT as i32,
                 // No address of the family that the daemon may use.

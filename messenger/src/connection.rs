@@ -8,6 +8,7 @@ use std::sync::Arc;
 use vmsgr_reactor::{TimerId, Token};
 
 use crate::application::Conduit;
+use crate::entity::{Dial, Wire};
 use crate::ids::{ConnectionId, JobId};
 use crate::tap::TappedConnection;
 
@@ -26,13 +27,19 @@ pub(crate) enum Role {
     },
     /// Its bytes are an application's.
     Application(Box<Conduit>),
+    /// It is to become a stream of an entity, once it is made.
+    Dial(Dial),
+    /// Its bytes are the frames of an entity.
+    Stream(Box<Wire>),
 }
 
 impl Role {
     /// The other side of a relay; it may be gone already.
     pub(crate) fn other(&self) -> Option<Token> {
         match self {
-            Self::Echo | Self::Discard | Self::Application(_) => None,
+            Self::Echo | Self::Discard | Self::Application(_) | Self::Dial(_) | Self::Stream(_) => {
+                None
+            }
             Self::Client { upstream } => *upstream,
             Self::Upstream { client } => Some(*client),
         }

@@ -89,8 +89,9 @@ impl Worker {
     fn stop(&mut self, core: &mut WorkerCore, cut_off: usize) {
         if !std::mem::replace(&mut self.stopped, true) {
             let counters = Box::new(core.counters());
-            let tap = self.tap_sums();
-            self.tell(core, Event::Drained { core: self.index, cut_off, counters, tap });
+            let (tap, entities) = (self.tap_sums(), self.entities.sums());
+            let index = self.index;
+            self.tell(core, Event::Drained { core: index, cut_off, counters, tap, entities });
             core.stop();
         }
     }
@@ -100,10 +101,12 @@ impl Worker {
 fn is_resting(core: &WorkerCore, stream: Token) -> bool {
     let Some(state) = core.state(stream) else { return true };
     let (client, upstream) = match state.role {
-        Role::Echo | Role::Discard | Role::Client { upstream: None } => {
+        Role::Echo | Role::Discard | Role::Dial(_) | Role::Client { upstream: None } => {
             return core.is_idle(stream);
         }
         Role::Application(ref conduit) => return core.is_idle(stream) && conduit.is_consumed(),
+        // Frames wait for as long as messages do.
+        Role::Stream(ref wire) => return core.is_idle(stream) && wire.is_consumed(),
         Role::Client { upstream: Some(upstream) } => (stream, upstream),
         Role::Upstream { client } => (client, stream),
     };

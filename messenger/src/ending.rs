@@ -96,9 +96,8 @@ impl Worker {
         };
         let mut state = close(core, token)?;
         forget_timers(core, &state);
-        if let Role::Application(conduit) = std::mem::replace(&mut state.role, Role::Discard) {
-            self.over(core, *conduit, ending.errno() as u16);
-        }
+        let role = std::mem::replace(&mut state.role, Role::Discard);
+        self.role_is_over(core, role, ending.errno() as i32);
         if let Some(other) = other.and_then(|other| close(core, other)) {
             forget_timers(core, &other);
         }
@@ -171,13 +170,21 @@ impl Worker {
                 Some(error)
             }
         };
-        if let Role::Application(conduit) = state.role {
-            self.over(core, *conduit, errno as u16);
-        }
+        self.role_is_over(core, state.role, errno);
         if let Some(job) = state.job {
             self.end_job(core, job, error);
         }
         self.left(core);
+    }
+
+    /// Tells who used the bytes of a connection that it is over; `errno` is why.
+    fn role_is_over(&mut self, core: &mut WorkerCore, role: Role, errno: i32) {
+        match role {
+            Role::Application(conduit) => self.over(core, *conduit, errno as u16),
+            Role::Stream(wire) => self.unwire(core, &wire),
+            Role::Dial(dial) => self.not_dialed(core, dial),
+            Role::Echo | Role::Discard | Role::Client { .. } | Role::Upstream { .. } => {}
+        }
     }
 
     /// A connection that had a place has ended.

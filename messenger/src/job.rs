@@ -8,6 +8,7 @@ use vmsgr_reactor::{Counters, Exit};
 
 use crate::application::{ApplicationId, Grant};
 use crate::bind::Bound;
+use crate::entity::EntitySums;
 use crate::ids::{ConnectionId, JobId};
 use crate::name::Service;
 use crate::tap::Sums;
@@ -69,6 +70,8 @@ pub enum Event {
         counters: Box<Counters>,
         /// What its taps have seen, if it has any.
         tap: Option<Box<Sums>>,
+        /// What its entities have done, if it has any.
+        entities: Option<Box<EntitySums>>,
     },
     /// One core has drained and stopped.
     Drained {
@@ -80,6 +83,8 @@ pub enum Event {
         counters: Box<Counters>,
         /// What its taps have seen, if it had any.
         tap: Option<Box<Sums>>,
+        /// What its entities have done, if it had any.
+        entities: Option<Box<EntitySums>>,
     },
     /// An application is attached, and is to be given this.
     Granted {

@@ -14,6 +14,7 @@
 //!      |  listener :7400     |      |  listener :7400     |   one SO_REUSEPORT socket each
 //!      |  connections        |      |  connections        |
 //!      |   echo, discard,    |      |                     |
+//!      |   osd-null,         |      |                     |
 //!      |   relay --> connector      |                     |
 //!      +---------------------+      +---------------------+
 //! ```
@@ -22,7 +23,8 @@
 //! `message.rs` is all that travels between them. A connection's life: `arrival.rs` (`bind.rs` makes
 //! the listening sockets, `placement.rs` and `census.rs` choose the core and keep the limit),
 //! `attempt.rs` for those that are made (`connector.rs` makes the sockets), `ending.rs`, and
-//! `drain.rs`, which stops without losing what is under way. [`shm`] is how applications attach.
+//! `drain.rs`, which stops without losing what is under way. `entity/` serves those who speak
+//! [Ceph's protocol](msgr2). [`shm`] is how applications attach.
 //!
 //! # Example
 //!
@@ -64,6 +66,7 @@ mod connection;
 mod connector;
 mod drain;
 mod ending;
+mod entity;
 mod ids;
 mod job;
 mod linger;
@@ -84,6 +87,7 @@ mod worker;
 pub use application::{ApplicationId, Attachment, Fault, Grant};
 pub use bind::Bound;
 pub use complaints::Complaints;
+pub use entity::{EntitySums, OsdNullOptions};
 pub use ids::{ConnectionId, JobId};
 pub use job::{Event, Job};
 pub use messenger::{JobError, Messenger};

@@ -4,10 +4,12 @@
 //! peer is lost. So a connection lingers until its peer has all: our direction ends, and what comes
 //! is read and forgotten.
 
+use std::mem;
 use std::time::Duration;
 
 use vmsgr_reactor::Token;
 
+use crate::connection::Role;
 use crate::ending::Ending;
 use crate::unacknowledged;
 use crate::worker::{Timer, Worker, WorkerCore};
@@ -26,11 +28,17 @@ impl Worker {
         for side in [Some(stream), other].into_iter().flatten() {
             if let Some(state) = core.state_mut(side) {
                 state.lingering = true;
+                if matches!(state.role, Role::Stream(_))
+                    && let Role::Stream(wire) = mem::replace(&mut state.role, Role::Discard)
+                {
+                    // It must not send any more.
+                    self.unwire(core, &wire);
+                }
             }
             core.finish(side);
             core.set_reading(side, true);
         }
-        if !std::mem::replace(&mut self.lingers, true) {
+        if !mem::replace(&mut self.lingers, true) {
             core.arm(CHECK, Timer::Linger);
         }
     }

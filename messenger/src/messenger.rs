@@ -36,6 +36,9 @@ pub enum JobError {
     /// A connect job for a service that needs an accepted client.
     #[error("a relay begins with a connection that is accepted, not with one that is made")]
     RelayConnects,
+    /// A connect job for a service that waits for clients.
+    #[error("osd-null answers those who connect to it")]
+    OsdNullConnects,
     /// A connect job for applications, which ask for connections themselves.
     #[error("applications ask for their connections themselves")]
     ApplicationConnects,
@@ -119,6 +122,9 @@ impl Messenger {
                 }
                 if matches!(service, Service::Applications) {
                     return Err(JobError::ApplicationConnects);
+                }
+                if matches!(service, Service::OsdNull(_)) {
+                    return Err(JobError::OsdNullConnects);
                 }
                 if matches!(service.untapped(), Service::Relay(_) | Service::RelayOriginalDst) {
                     return Err(JobError::RelayConnects);

@@ -6,8 +6,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::entity::OsdNullOptions;
+
 /// What a listener does with its connections, as written: `echo`, `discard`, `relay:HOST:PORT`,
-/// `relay:original-dst`, and the relays also with `,tap=msgr2`.
+/// `relay:original-dst`, the relays also with `,tap=msgr2`, and `osd-null`, also with
+/// `,object-bytes=N`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceName {
     /// Sends back what it receives.
@@ -19,6 +22,8 @@ pub enum ServiceName {
     /// Passes bytes to and from the address that the client meant before a firewall rule
     /// redirected it here (SO_ORIGINAL_DST).
     RelayOriginalDst,
+    /// Answers the operations of Ceph's clients at once, and stores nothing.
+    OsdNull(OsdNullOptions),
     /// A relay, either of the two, that looks at the msgr2 frames which pass; see
     /// [`tap`](crate::tap).
     Tapped(Box<Self>),
@@ -35,6 +40,8 @@ pub enum Service {
     Relay(Arc<[SocketAddr]>),
     /// See [`ServiceName::RelayOriginalDst`].
     RelayOriginalDst,
+    /// See [`ServiceName::OsdNull`].
+    OsdNull(OsdNullOptions),
     /// See [`ServiceName::Tapped`].
     Tapped(Box<Self>),
     /// Gives its connections to the applications that listen at its address. Has no name: who
@@ -59,14 +66,16 @@ pub enum ServiceError {
     /// No service has this name.
     #[error(
         "there is no service '{0}'; services are echo, discard, relay:HOST:PORT, relay:original-dst, \
-         the relays also with ,tap=msgr2"
+         osd-null, the relays also with ,tap=msgr2"
     )]
     Unknown(String),
     /// The upstream of a relay is not `HOST:PORT`.
     #[error("relay upstream '{0}' is not HOST:PORT with a port from 1 to 65535")]
     Upstream(String),
     /// Something follows a service that it does not have.
-    #[error("'{0}' is no option of this service; relays have ,tap=msgr2")]
+    #[error(
+        "'{0}' is no option of this service; relays have ,tap=msgr2, osd-null has ,object-bytes=N"
+    )]
     Option(String),
     /// The upstream's host cannot be resolved.
     #[error("relay upstream '{name}' cannot be resolved: {error}")]
@@ -85,6 +94,7 @@ impl ServiceName {
             Self::Echo => return Ok(Service::Echo),
             Self::Discard => return Ok(Service::Discard),
             Self::RelayOriginalDst => return Ok(Service::RelayOriginalDst),
+            Self::OsdNull(options) => return Ok(Service::OsdNull(*options)),
             Self::Tapped(relay) => return Ok(Service::Tapped(Box::new(relay.resolve()?))),
             Self::Relay(upstream) => upstream,
         };
@@ -102,17 +112,23 @@ impl FromStr for ServiceName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some((service, option)) = text.split_once(',') {
-            let relay = service.parse()?;
-            return match (&relay, option) {
-                (Self::Relay(_) | Self::RelayOriginalDst, "tap=msgr2") => {
-                    Ok(Self::Tapped(Box::new(relay)))
+            let service = service.parse()?;
+            let known = match (service, option.split_once('=')) {
+                (relay @ (Self::Relay(_) | Self::RelayOriginalDst), Some(("tap", "msgr2"))) => {
+                    Some(Self::Tapped(Box::new(relay)))
                 }
-                _ => Err(ServiceError::Option(option.to_owned())),
+                (Self::OsdNull(_), Some(("object-bytes", bytes))) => {
+                    let options = |object_bytes| Self::OsdNull(OsdNullOptions { object_bytes });
+                    bytes.parse().ok().map(options)
+                }
+                _ => None,
             };
+            return known.ok_or_else(|| ServiceError::Option(option.to_owned()));
         }
         match text {
             "echo" => return Ok(Self::Echo),
             "discard" => return Ok(Self::Discard),
+            "osd-null" => return Ok(Self::OsdNull(OsdNullOptions::default())),
             "relay:original-dst" => return Ok(Self::RelayOriginalDst),
             _ => {}
         }
@@ -137,6 +153,10 @@ impl fmt::Display for ServiceName {
             Self::Discard => f.write_str("discard"),
             Self::Relay(upstream) => write!(f, "relay:{upstream}"),
             Self::RelayOriginalDst => f.write_str("relay:original-dst"),
+            Self::OsdNull(options) if *options == OsdNullOptions::default() => {
+                f.write_str("osd-null")
+            }
+            Self::OsdNull(options) => write!(f, "osd-null,object-bytes={}", options.object_bytes),
             Self::Tapped(relay) => write!(f, "{relay},tap=msgr2"),
         }
     }
@@ -151,6 +171,8 @@ mod tests {
         for text in [
             "echo",
             "discard",
+            "osd-null",
+            "osd-null,object-bytes=100",
             "relay:host:1",
             "relay:[::1]:6379",
             "relay:original-dst",
@@ -174,9 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn only_relays_have_a_tap_and_only_one() {
+    fn each_service_has_its_own_options_and_each_only_once() {
         for text in [
             "echo,tap=msgr2",
+            "osd-null,tap=msgr2",
+            "osd-null,object-bytes=",
+            "osd-null,object-bytes=-1",
+            "osd-null,object-bytes=1,object-bytes=1",
+            "relay:host:1,object-bytes=1",
             "relay:host:1,tap=http",
             "relay:host:1,",
             "relay:host:1,tap=msgr2,tap=msgr2",

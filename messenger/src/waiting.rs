@@ -5,12 +5,15 @@ use std::io;
 use vmsgr_reactor::{ByteQueue, Pending, Socket};
 
 use crate::application::SendRing;
+use crate::entity::Outgoing;
 
-/// Pending data: on the heap of the daemon, or in the segment of an application.
+/// Pending data: on the heap of the daemon, in the segment of an application, or the frames of an
+/// entity.
 #[derive(Debug)]
 pub(crate) enum Waiting {
     Queue(ByteQueue),
     Ring(SendRing),
+    Messages(Outgoing),
 }
 
 impl Default for Waiting {
@@ -24,14 +27,15 @@ impl Pending for Waiting {
         match self {
             Self::Queue(queue) => queue.len(),
             Self::Ring(ring) => ring.len(),
+            Self::Messages(outgoing) => outgoing.len(),
         }
     }
 
     fn room(&self) -> usize {
         match self {
             Self::Queue(queue) => queue.room(),
-            // Only its application adds to it.
-            Self::Ring(_) => 0,
+            // Only its application, or its entity, adds to it.
+            Self::Ring(_) | Self::Messages(_) => 0,
         }
     }
 
@@ -39,7 +43,7 @@ impl Pending for Waiting {
         match self {
             Self::Queue(queue) => queue.is_relieved(),
             // Nobody of ours was stopped for it.
-            Self::Ring(_) => true,
+            Self::Ring(_) | Self::Messages(_) => true,
         }
     }
 
@@ -47,6 +51,7 @@ impl Pending for Waiting {
         match self {
             Self::Queue(queue) => queue.write_to(socket),
             Self::Ring(ring) => ring.write_to(socket),
+            Self::Messages(outgoing) => outgoing.write_to(socket),
         }
     }
 
@@ -54,20 +59,21 @@ impl Pending for Waiting {
         match self {
             Self::Queue(queue) => queue.consume(count),
             Self::Ring(ring) => ring.consume(count),
+            Self::Messages(outgoing) => outgoing.consume(count),
         }
     }
 
     fn spare(&mut self, most: usize) -> &mut [u8] {
         match self {
             Self::Queue(queue) => queue.spare(most),
-            Self::Ring(_) => &mut [],
+            Self::Ring(_) | Self::Messages(_) => &mut [],
         }
     }
 
     fn commit(&mut self, count: usize) {
         match self {
             Self::Queue(queue) => queue.commit(count),
-            Self::Ring(_) => assert_eq!(count, 0, "there was no space"),
+            Self::Ring(_) | Self::Messages(_) => assert_eq!(count, 0, "there was no space"),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::census::Census;
 use crate::complaints::Complaints;
 use crate::connection::{Connection, Role};
 use crate::connector::Connector;
+use crate::entity::{Entities, EntityId};
 use crate::ids::{ConnectionId, JobId};
 use crate::job::Event;
 use crate::message::Message;
@@ -39,6 +40,8 @@ pub(crate) enum Timer {
     Linger,
     /// A connection that its application has closed has had its time to reach its peer.
     Lingered(Token),
+    /// Something is due at an entity.
+    Entity(EntityId),
     /// An application that died, and its epoch, has had its time to come back.
     Application(ApplicationId, u64),
 }
@@ -89,6 +92,7 @@ pub(crate) struct Worker {
     pub(crate) reserved: Option<Reserved>,
     /// What the taps of its connections add up to, if there is a listener with one.
     pub(crate) tap: Option<Tap>,
+    pub(crate) entities: Entities,
 }
 
 pub(crate) type WorkerCore = Core<Worker>;
@@ -119,6 +123,7 @@ impl Worker {
             lanes: Vec::new(),
             reserved: None,
             tap: None,
+            entities: Entities::default(),
         }
     }
 
@@ -189,9 +194,10 @@ impl Handler for Worker {
             Role::Echo => Some(stream),
             Role::Discard => None,
             Role::Client { upstream: Some(upstream) } => Some(upstream),
-            Role::Client { upstream: None } => return,
+            Role::Client { upstream: None } | Role::Dial(_) => return,
             Role::Upstream { client } => Some(client),
             Role::Application(_) => return self.readable_for_application(core, stream, idle),
+            Role::Stream(_) => return self.readable_for_entity(core, stream, idle),
         };
         let received = match to {
             Some(to) if state.tap.is_some() => self.transfer_tapped(core, stream, to),
@@ -235,6 +241,7 @@ impl Handler for Worker {
             Timer::DrainMore => self.drain_more(core),
             Timer::Linger => self.check_lingering(core),
             Timer::Lingered(token) => self.cut_lingering(core, token),
+            Timer::Entity(entity) => self.entity_due(core, entity),
             Timer::Application(application, epoch) => {
                 self.say(core, Heard::LingerOver { application, epoch });
             }
@@ -250,8 +257,8 @@ impl Handler for Worker {
             Message::Place => self.resume_waiting(core),
             Message::Report => {
                 let counters = Box::new(core.counters());
-                let tap = self.tap_sums();
-                self.tell(core, Event::Report { core: self.index, counters, tap });
+                let (tap, entities) = (self.tap_sums(), self.entities.sums());
+                self.tell(core, Event::Report { core: self.index, counters, tap, entities });
             }
             Message::Drain(time) => self.drain(core, time),
             Message::Attach(attached) => self.attach(core, attached.0, attached.1),
@@ -281,11 +288,11 @@ impl Handler for Worker {
     }
 
     fn gather(&mut self, core: &mut WorkerCore) -> usize {
-        self.take_numbers(core)
+        self.take_numbers(core) + self.heed_entities(core)
     }
 
     fn has_work(&self) -> bool {
-        self.has_numbers()
+        self.has_numbers() || self.entities.has_events()
     }
 
     fn publish(&mut self, core: &mut WorkerCore) {

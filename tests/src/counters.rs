@@ -11,6 +11,8 @@ pub struct Counters {
     pub total: Counts,
     /// What taps have seen, where there is one.
     pub tap: Option<serde_json::Value>,
+    /// What entities of Ceph's protocol have done, where there are some.
+    pub msgr2: Option<serde_json::Value>,
 }
 
 /// The counters of one core, or their sum. A line that lacks one of them does not parse, so that every

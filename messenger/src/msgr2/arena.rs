@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(crate) struct Key {
     place: u32,
     generation: u32,
 }
@@ -22,21 +22,28 @@ struct Place<T> {
 }
 
 #[derive(Debug)]
-pub(super) struct Arena<T> {
+pub(crate) struct Arena<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
 }
 
 impl<T> Arena<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { places: Vec::new(), free: Vec::new() }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 
-    pub(super) fn insert(&mut self, thing: T) -> Key {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        self.places.iter().enumerate().filter_map(|(place, entry)| {
+            let key = Key { place: place as u32, generation: entry.generation };
+            entry.thing.as_ref().map(|thing| (key, thing))
+        })
+    }
+
+    pub(crate) fn insert(&mut self, thing: T) -> Key {
         let place = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place { generation: 0, thing: None });
             u32::try_from(self.places.len() - 1).expect("memory ends before that")
@@ -46,17 +53,17 @@ impl<T> Arena<T> {
         Key { place, generation: entry.generation }
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&T> {
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
         let entry = self.places.get(key.place as usize)?;
         entry.thing.as_ref().filter(|_| entry.generation == key.generation)
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let entry = self.places.get_mut(key.place as usize)?;
         entry.thing.as_mut().filter(|_| entry.generation == key.generation)
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         let entry = &mut self.places[key.place as usize];
         entry.generation = entry.generation.wrapping_add(1);

@@ -19,7 +19,8 @@ pub enum Event {
         /// Where to.
         to: SocketAddr,
     },
-    /// Bytes wait: call [`poll_send`](super::Endpoint::poll_send) until nothing does.
+    /// Bytes wait: call [`poll_send`](super::Endpoint::poll_send) until nothing does, or
+    /// [`fill`](super::Endpoint::fill) once.
     Transmit(StreamId),
     /// The session of this stream takes messages again: go on giving it its bytes.
     Resume(StreamId),

@@ -36,7 +36,7 @@
 //! ```
 
 mod address;
-mod arena;
+pub(crate) mod arena;
 mod auth;
 mod auth_none;
 mod backoff;

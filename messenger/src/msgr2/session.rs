@@ -61,6 +61,8 @@ pub(super) struct Session {
     /// When they have to be.
     pub(super) ack_due: Option<Instant>,
     pub(super) throttle: Throttle,
+    /// Its receiver takes nothing, whatever the throttle says.
+    pub(super) stopped: bool,
 }
 
 impl Session {
@@ -84,6 +86,7 @@ impl Session {
             unacknowledged: 0,
             ack_due: None,
             throttle: Throttle::new(config.throttle),
+            stopped: false,
         }
     }
 
@@ -114,6 +117,11 @@ impl Session {
         self.in_seq = 0;
         self.unacknowledged = 0;
         self.ack_due = None;
+    }
+
+    /// Whether nothing may be received.
+    pub(super) fn is_full(&self) -> bool {
+        self.stopped || self.throttle.is_full()
     }
 
     /// Messages have been acknowledged, or are about to be.

@@ -40,11 +40,11 @@ impl Endpoint {
         now: Instant,
     ) -> Result<(), ConnectionError> {
         if self.config.only_for_us && ident.target.nonce != self.address().nonce {
-            return self.refuse(id, Reason::NotUs);
+            return self.turn_away(id, Reason::NotUs);
         }
         let missing = ident.required & !self.config.supported;
         if missing != 0 {
-            return self.refuse(id, Reason::MissingFeatures(missing));
+            return self.turn_away(id, Reason::MissingFeatures(missing));
         }
         let missing = self.config.required & !ident.supported;
         if missing != 0 {
@@ -56,7 +56,7 @@ impl Endpoint {
             let session = self.new_session(policy, &ident, now);
             return match session {
                 Some(session) => self.welcome(id, session, now),
-                None => self.refuse(id, Reason::TooManySessions),
+                None => self.turn_away(id, Reason::TooManySessions),
             };
         }
         let peer = self.name_of(id, ident.addresses.msgr2());
@@ -65,7 +65,7 @@ impl Endpoint {
             .and_then(|existing| self.sessions.get(existing.0))
             .map(|existing| begin(existing, &ident, &peer, &self.address()));
         match (existing, verdict) {
-            (_, Some(Beginning::Stale)) => self.refuse(id, Reason::Stale),
+            (_, Some(Beginning::Stale)) => self.turn_away(id, Reason::Stale),
             (_, Some(Beginning::Wait)) => self.say(id, State::Superseded, &Control::Wait),
             (Some(existing), Some(Beginning::Adopt { reset })) => {
                 self.adopt(existing, &ident, reset);
@@ -73,7 +73,7 @@ impl Endpoint {
             }
             _ => {
                 let Some(session_id) = self.new_session(policy, &ident, now) else {
-                    return self.refuse(id, Reason::TooManySessions);
+                    return self.turn_away(id, Reason::TooManySessions);
                 };
                 self.registry.insert(peer, session_id);
                 if let Some(session) = self.sessions.get_mut(session_id.0) {
@@ -167,7 +167,7 @@ impl Endpoint {
         let existing = found.and_then(|found| self.sessions.get(found.0));
         let verdict = go_on(existing, reconnect, reset_check, &peer, &self.address());
         match (found, verdict) {
-            (Some(session), Continuation::Resume) => self.resume(id, session, reconnect, now),
+            (Some(session), Continuation::Resume) => self.go_on_with(id, session, reconnect, now),
             (_, Continuation::Wait) => self.say(id, State::Superseded, &Control::Wait),
             (_, Continuation::Retry(seq)) => {
                 self.say(id, State::Accepting, &Control::SessionRetry(seq))
@@ -182,7 +182,7 @@ impl Endpoint {
         }
     }
 
-    fn resume(
+    fn go_on_with(
         &mut self,
         id: StreamId,
         session_id: SessionId,

@@ -105,7 +105,7 @@ impl Endpoint {
             Control::SessionReconnect(reconnect) => self.answer_reconnect(id, &reconnect, now),
             Control::ServerIdent(ident) => self.identified(id, ident, now),
             Control::IdentMissingFeatures(features) => {
-                self.refuse(id, Reason::MissingFeatures(features))
+                self.turn_away(id, Reason::MissingFeatures(features))
             }
             Control::SessionReconnectOk(seq) => self.reconnected(id, seq, now),
             Control::SessionReset(full) => self.reset_by_peer(id, full),
@@ -120,7 +120,7 @@ impl Endpoint {
     }
 
     /// Ends a stream for this reason.
-    pub(super) fn refuse(&self, id: StreamId, reason: Reason) -> Result<(), ConnectionError> {
+    pub(super) fn turn_away(&self, id: StreamId, reason: Reason) -> Result<(), ConnectionError> {
         let state = self.streams.get(id.0).map_or(State::Banner, |stream| stream.state);
         Err(ConnectionError { state, reason })
     }
@@ -139,12 +139,12 @@ impl Endpoint {
         let missing = ident.required & !self.config.supported;
         let Some((session_id, session)) = self.dialled(id) else { return Ok(()) };
         if missing != 0 {
-            return self.refuse(id, Reason::MissingFeatures(missing));
+            return self.turn_away(id, Reason::MissingFeatures(missing));
         }
         let wanted = session.target.map_or(0, |target| target.nonce);
         let found = ident.addresses.msgr2().nonce;
         if wanted != 0 && wanted != found {
-            return self.refuse(id, Reason::WrongPeer { wanted, found });
+            return self.turn_away(id, Reason::WrongPeer { wanted, found });
         }
         // The server may be content with less than we are.
         if ident.flags & FLAG_LOSSY != 0 {

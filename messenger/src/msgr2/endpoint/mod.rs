@@ -7,6 +7,10 @@
 //!    handle_timeout(now) ----> +----------+ -> deadline
 //! ```
 //!
+//! Who keeps what is to be written as a queue of its own asks `fill` for it at [`Event::Transmit`]
+//! and then looks at `output` and `output_bytes`; `sent` makes the next frames by itself, so that
+//! nothing is written if and only if nothing waits.
+//!
 //! `dial.rs` is the session's part of the handshake on the side that connects, `answer.rs` that of
 //! the side that accepts, `pass.rs` what happens once messages pass, `loss.rs` what happens when a
 //! stream ends, `time.rs` when time has passed.
@@ -30,6 +34,7 @@ use super::auth::Authenticator;
 use super::config::Config;
 use super::connection::Connection;
 use super::control::EntityType;
+use super::error::Violation;
 use super::event::Event;
 use super::failure::{ConnectionError, Reason};
 use super::message::{Message, Received};
@@ -99,6 +104,10 @@ pub struct Endpoint {
     events: VecDeque<Event>,
     /// Of the latest connection that we made.
     global_seq: u64,
+    /// Messages of which frames were made.
+    messages_sent: u64,
+    /// The latest time that somebody told.
+    now: Instant,
 }
 
 impl Endpoint {
@@ -114,6 +123,8 @@ impl Endpoint {
             timers: Timers::default(),
             events: VecDeque::new(),
             global_seq: 0,
+            messages_sent: 0,
+            now,
         }
     }
 
@@ -193,6 +204,7 @@ impl Endpoint {
         input: &mut &'a [u8],
         now: Instant,
     ) -> Option<Received<'a>> {
+        self.now = now;
         loop {
             let Some(stream) = self.streams.get_mut(id.0) else {
                 *input = &[];
@@ -221,7 +233,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether a stream is not read since its session is full.
+    /// Whether a stream is not read since its session is full, or [stopped](Self::stop).
     pub fn is_held(&self, id: StreamId) -> bool {
         self.streams.get(id.0).is_some_and(|stream| stream.held)
     }
@@ -230,10 +242,33 @@ impl Endpoint {
     /// ([`Received::bytes`](super::Received::bytes)) that this session gave it.
     pub fn taken(&mut self, id: SessionId, messages: u64, bytes: u64, now: Instant) {
         let Some(session) = self.sessions.get_mut(id.0) else { return };
-        if !session.throttle.taken(messages, bytes) {
-            return;
+        if session.throttle.taken(messages, bytes) {
+            self.resume(id, now);
         }
-        if let Some(stream) = session.stream()
+    }
+
+    /// Takes no more messages of a session, whatever its throttle says, until
+    /// [`go_on`](Self::go_on): its receiver has no room even for those that it has.
+    pub fn stop(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.stopped = true;
+        }
+    }
+
+    /// Takes messages of a session again.
+    pub fn go_on(&mut self, id: SessionId, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(id.0)
+            && std::mem::take(&mut session.stopped)
+        {
+            self.resume(id, now);
+        }
+    }
+
+    /// Has the stream of a session read again, if it was held and need not be.
+    fn resume(&mut self, id: SessionId, now: Instant) {
+        if let Some(session) = self.sessions.get(id.0)
+            && !session.is_full()
+            && let Some(stream) = session.stream()
             && let Some(connection) = self.streams.get_mut(stream.0)
             && std::mem::take(&mut connection.held)
         {
@@ -270,22 +305,36 @@ impl Endpoint {
     /// What is to be written to a stream, from where it lies. Tell [`sent`](Self::sent) how much was.
     /// It is empty if and only if nothing waits.
     pub fn poll_send(&mut self, id: StreamId, now: Instant) -> Slices<'_> {
-        if let Err(error) = self.fill(id, now) {
-            self.fail(id, error, now);
+        self.now = now;
+        self.fill(id);
+        self.output(id)
+    }
+
+    /// Makes frames of what waits on a stream, until enough do.
+    pub fn fill(&mut self, id: StreamId) {
+        if let Err(error) = self.make_frames(id) {
+            self.fail(id, error, self.now);
         }
-        match self.streams.get_mut(id.0) {
-            Some(stream) => {
-                stream.announced = stream.output.len() > 0;
-                stream.output.slices()
-            }
-            None => Slices::none(),
+        if let Some(stream) = self.streams.get_mut(id.0) {
+            stream.announced = stream.output.len() > 0;
         }
     }
 
-    /// So many bytes of [`poll_send`](Self::poll_send) are written.
+    /// The frames of a stream, as far as they are made, from where they lie.
+    pub fn output(&self, id: StreamId) -> Slices<'_> {
+        self.streams.get(id.0).map_or_else(Slices::none, |stream| stream.output.slices())
+    }
+
+    /// Bytes of those frames.
+    pub fn output_bytes(&self, id: StreamId) -> usize {
+        self.streams.get(id.0).map_or(0, |stream| stream.output.len())
+    }
+
+    /// So many bytes of what was to be written are; the next frames are made.
     pub fn sent(&mut self, id: StreamId, bytes: usize) {
         if let Some(stream) = self.streams.get_mut(id.0) {
             stream.output.consume(bytes);
+            self.fill(id);
         }
     }
 
@@ -301,6 +350,17 @@ impl Endpoint {
     pub fn close(&mut self, id: SessionId) {
         let state = self.state(id);
         self.end(id, ConnectionError { state, reason: Reason::Local });
+    }
+
+    /// Ends a session whose peer has sent something that it must not.
+    pub fn refuse(&mut self, id: SessionId, violation: Violation) {
+        let state = self.state(id);
+        self.end(id, ConnectionError { state, reason: Reason::Violation(violation) });
+    }
+
+    /// Something has happened.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What has happened since the last call.
@@ -321,6 +381,11 @@ impl Endpoint {
     /// Streams, in their handshake or ready.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Messages of which frames were made so far, those that were sent again included.
+    pub fn messages_sent(&self) -> u64 {
+        self.messages_sent
     }
 
     /// Bytes that wait to be sent or acknowledged in a session.

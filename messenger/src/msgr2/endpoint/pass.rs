@@ -52,7 +52,7 @@ impl Endpoint {
 
     /// Whether the stream's session takes no more messages for now.
     pub(super) fn hold(&mut self, id: StreamId) -> bool {
-        let full = self.ready(id).is_some_and(|(_, session)| session.throttle.is_full());
+        let full = self.ready(id).is_some_and(|(_, session)| session.is_full());
         if full && let Some(stream) = self.streams.get_mut(id.0) {
             stream.held = true;
         }
@@ -133,7 +133,7 @@ impl Endpoint {
     }
 
     /// Makes frames of what waits, until enough do.
-    pub(super) fn fill(&mut self, id: StreamId, now: Instant) -> Result<(), ConnectionError> {
+    pub(super) fn make_frames(&mut self, id: StreamId) -> Result<(), ConnectionError> {
         let Some(stream) = self.streams.get_mut(id.0) else { return Ok(()) };
         if let Some(time) = stream.keepalive_ack.take() {
             stream.send(&Control::Keepalive2Ack(time))?;
@@ -156,9 +156,10 @@ impl Endpoint {
             };
             sent.map_err(|rule| broken(Tag::Message, rule))?;
             session.acknowledged();
+            self.messages_sent += 1;
         }
-        let due = session.ack_due.is_some_and(|due| due <= now);
-        if due || session.unacknowledged >= self.config.ack_every {
+        // What is due by the clock the timer says.
+        if session.unacknowledged >= self.config.ack_every {
             let ack = Control::Ack(session.in_seq);
             session.acknowledged();
             stream.send(&ack)?;

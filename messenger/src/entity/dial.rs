@@ -1,0 +1,62 @@
+//! The streams that an entity asks for.
+
+use std::net::SocketAddr;
+
+use vmsgr_reactor::Token;
+
+use super::{Dial, EntityId, Wire};
+use crate::connection::Role;
+use crate::ending::Ending;
+use crate::msgr2::SessionId;
+use crate::waiting::Waiting;
+use crate::worker::{Worker, WorkerCore};
+
+impl Worker {
+    /// Begins to make a stream for a session.
+    pub(super) fn dial(
+        &mut self,
+        core: &mut WorkerCore,
+        entity: EntityId,
+        session: SessionId,
+        to: SocketAddr,
+    ) {
+        let dial = Dial { entity, session };
+        if self.draining {
+            return self.not_dialed(core, dial);
+        }
+        // Nobody is asked whether there is a place: the session has been allowed already.
+        self.census.enter_anyway(self.index);
+        self.attempt_for_entity(core, dial, to);
+    }
+
+    /// The stream that a session asked for is there.
+    pub(crate) fn dialed(&mut self, core: &mut WorkerCore, token: Token, dial: Dial) {
+        let now = core.now();
+        let Some(entity) = self.entities.get_mut(dial.entity) else { return };
+        let stream = entity.endpoint.borrow_mut().connected(dial.session, now);
+        let Some(stream) = stream else {
+            // The session has got another meanwhile, or is over.
+            if self.end(core, token, Ending::Close).is_some() {
+                self.left(core);
+            }
+            return;
+        };
+        entity.tokens.insert(stream, token);
+        let outgoing = entity.outgoing(stream);
+        if let Some(pending) = core.pending_mut(token) {
+            *pending = Waiting::Messages(outgoing);
+        }
+        if let Some(state) = core.state_mut(token) {
+            state.role = Role::Stream(Box::new(Wire::new(dial.entity, stream)));
+        }
+        self.heed_entity(core, dial.entity);
+    }
+
+    /// The stream that a session asked for could not be made.
+    pub(crate) fn not_dialed(&mut self, core: &mut WorkerCore, dial: Dial) {
+        let now = core.now();
+        if let Some(entity) = self.entities.get_mut(dial.entity) {
+            entity.endpoint.borrow_mut().connect_failed(dial.session, now);
+        }
+    }
+}

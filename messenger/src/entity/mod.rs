@@ -1,0 +1,149 @@
+//! Entities of Ceph's protocol on a core: a [`msgr2::Endpoint`](crate::msgr2::Endpoint), the sockets
+//! of its streams, and who gets its messages.
+//!
+//! ```text
+//!     socket --read--> stage --> Endpoint --> Owner: osd-null
+//!     socket <-writev- Outgoing <- Endpoint <-- its answers
+//! ```
+//!
+//! What the endpoint has made of frames for a stream *is* the pending data of its socket
+//! (`outgoing.rs`), so arming, flushing, ending and draining are what they are for every connection.
+//! `wire.rs` is what a connection keeps; `service.rs` moves bytes and heeds the endpoint's events;
+//! `owner.rs` is where messages and the events of sessions go; `dial.rs` makes the streams that an
+//! entity asks for. An entity that only answers exists on each core, for what is accepted there.
+
+mod dial;
+mod osd_null;
+mod outgoing;
+mod owner;
+mod service;
+mod sums;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use vmsgr_reactor::{TimerId, Token};
+
+use crate::msgr2::arena::{Arena, Key};
+use crate::msgr2::{Endpoint, Event, StreamId};
+
+pub use osd_null::OsdNullOptions;
+pub(crate) use outgoing::Outgoing;
+use owner::Owner;
+pub use sums::EntitySums;
+pub(crate) use wire::{Dial, Wire};
+
+/// An entity of a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntityId(Key);
+
+/// The pending data of the sockets looks into it, too.
+type SharedEndpoint = Rc<RefCell<Endpoint>>;
+
+/// One identity in Ceph's protocol.
+#[derive(Debug)]
+pub(crate) struct Entity {
+    endpoint: SharedEndpoint,
+    owner: Owner,
+    /// The sockets of its streams.
+    tokens: HashMap<StreamId, Token>,
+    /// What calls it at its deadline, and when that is.
+    timer: Option<(TimerId, Instant)>,
+    /// What it has done; what it has now is counted when that is asked for.
+    sums: EntitySums,
+}
+
+impl Entity {
+    fn new(endpoint: Endpoint, owner: Owner) -> Self {
+        Self {
+            endpoint: Rc::new(RefCell::new(endpoint)),
+            owner,
+            tokens: HashMap::new(),
+            timer: None,
+            sums: EntitySums::default(),
+        }
+    }
+
+    /// Where the bytes for the socket of a stream wait.
+    fn outgoing(&self, stream: StreamId) -> Outgoing {
+        Outgoing::new(Rc::clone(&self.endpoint), stream)
+    }
+
+    /// Gives a stream what its socket brought, and its owner the messages; what there is no room
+    /// for.
+    fn receive<'a>(&mut self, stream: StreamId, mut bytes: &'a [u8], now: Instant) -> &'a [u8] {
+        let endpoint = &mut *self.endpoint.borrow_mut();
+        while let Some(message) = endpoint.receive(stream, &mut bytes, now) {
+            self.sums.messages_in += 1;
+            self.sums.message_bytes_in += message.bytes() as u64;
+            self.owner.received(endpoint, message, now);
+        }
+        bytes
+    }
+
+    fn sums(&self) -> EntitySums {
+        let endpoint = self.endpoint.borrow();
+        EntitySums {
+            messages_out: endpoint.messages_sent(),
+            sessions: endpoint.sessions() as u64,
+            streams: endpoint.streams() as u64,
+            ..self.sums
+        }
+    }
+
+    /// What has happened. (A function, so that the endpoint is free again when it is looked at.)
+    fn next_event(&self) -> Option<Event> {
+        self.endpoint.borrow_mut().poll_event()
+    }
+}
+
+/// The entities of a core.
+#[derive(Debug)]
+pub(crate) struct Entities(Arena<Entity>);
+
+impl Default for Entities {
+    fn default() -> Self {
+        Self(Arena::new())
+    }
+}
+
+impl Entities {
+    fn insert(&mut self, entity: Entity) -> EntityId {
+        EntityId(self.0.insert(entity))
+    }
+
+    fn get_mut(&mut self, id: EntityId) -> Option<&mut Entity> {
+        self.0.get_mut(id.0)
+    }
+
+    /// Those with events that nobody has heeded.
+    fn eventful(&self) -> Vec<EntityId> {
+        let eventful = self.0.iter().filter(|(_, it)| it.endpoint.borrow().has_events());
+        eventful.map(|(key, _)| EntityId(key)).collect()
+    }
+
+    /// Whether there are such.
+    pub(crate) fn has_events(&self) -> bool {
+        self.0.iter().any(|(_, entity)| entity.endpoint.borrow().has_events())
+    }
+
+    /// What they have done, if there are any.
+    pub(crate) fn sums(&self) -> Option<Box<EntitySums>> {
+        let mut sums: Option<Box<EntitySums>> = None;
+        for (_, entity) in self.0.iter() {
+            sums.get_or_insert_default().add(&entity.sums());
+        }
+        sums
+    }
+
+    /// The one that answers like this, if there is one already.
+    fn osd_null(&self, options: OsdNullOptions) -> Option<EntityId> {
+        let mut all = self.0.iter();
+        all.find(|(_, entity)| entity.owner.is_osd_null(options)).map(|(key, _)| EntityId(key))
+    }
+}

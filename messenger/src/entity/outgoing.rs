@@ -1,0 +1,49 @@
+//! The frames of a stream as a home of pending data: they go to the socket from where they lie.
+
+use std::fmt;
+use std::io;
+
+use vmsgr_reactor::Socket;
+
+use super::SharedEndpoint;
+use crate::msgr2::StreamId;
+
+/// Pending data of a stream. Its producer is the endpoint, which makes more frames as these are
+/// written, and so knows by itself how much may wait.
+pub(crate) struct Outgoing {
+    endpoint: SharedEndpoint,
+    stream: StreamId,
+}
+
+impl Outgoing {
+    pub(super) fn new(endpoint: SharedEndpoint, stream: StreamId) -> Self {
+        Self { endpoint, stream }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.endpoint.borrow().output_bytes(self.stream)
+    }
+
+    pub(crate) fn write_to<S: Socket>(&self, socket: &mut S) -> (usize, io::Result<usize>) {
+        let endpoint = self.endpoint.borrow();
+        let slices = endpoint.output(self.stream);
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        let outcome = match &*slices {
+            [slice] => socket.write(slice),
+            slices => socket.write_vectored(slices),
+        };
+        (offered, outcome)
+    }
+
+    pub(crate) fn consume(&mut self, count: usize) {
+        if count > 0 {
+            self.endpoint.borrow_mut().sent(self.stream, count);
+        }
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outgoing({} bytes of {:?})", self.len(), self.stream)
+    }
+}

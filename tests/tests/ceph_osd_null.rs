@@ -1,0 +1,289 @@
+//! The service osd-null: clients of ours and of Ceph's own, polite and not.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde_json::Value;
+use vmsgr_messenger::msgr2::*;
+use vmsgr_tests::{
+    Driver, MiniCeph, Namespace, PATIENCE, Vmsgrd, peer, raise_descriptor_limit, report,
+    resident_bytes, sockets, vmsgrctl,
+};
+
+const READ: u16 = 0x1201;
+const WRITE: u16 = 0x2201;
+/// What an operation says of itself besides: that it changes the object.
+const WRITES: u32 = 0x20;
+
+fn osd_null() -> Vmsgrd {
+    Vmsgrd::start(&["-l", "127.0.0.1:0=osd-null"])
+}
+
+/// A client of an OSD there, and its session.
+fn client(to: SocketAddr) -> (Driver, SessionId) {
+    let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
+    config.nonce = std::process::id();
+    config.outbox_bytes = 1 << 30;
+    let now = Instant::now();
+    let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
+    let mut endpoint = Endpoint::new(config, auth, now);
+    let target = Target {
+        address: EntityAddr::msgr2(to, 0),
+        entity: Some(EntityType::OSD),
+        policy: Policy::LOSSY_CLIENT,
+        reopen: false,
+    };
+    let session = endpoint.connect(target, now).expect("an address");
+    (Driver::new(endpoint, None), session)
+}
+
+fn put_struct(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend([1, 1]);
+    put_blob(out, bytes);
+}
+
+fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(bytes);
+}
+
+/// MOSDOp: reads or writes so many bytes at the beginning of an object.
+fn operation(tid: u64, code: u16, bytes: usize) -> Message {
+    let mut front = Vec::new();
+    put_struct(&mut front, &[0; 17]);
+    // Hash, epoch, flags.
+    for word in [7, 3, if code == WRITE { WRITES } else { 0 }] {
+        front.extend(u32::to_le_bytes(word));
+    }
+    put_struct(&mut front, &[0; 21]);
+    // Trace, incarnation, time.
+    front.extend([0; 24 + 4 + 8]);
+    put_struct(&mut front, &[0; 24]);
+    put_blob(&mut front, b"an-object");
+    front.extend(1_u16.to_le_bytes());
+    let mut step = [0; 38];
+    step[..2].copy_from_slice(&code.to_le_bytes());
+    step[14..22].copy_from_slice(&(bytes as u64).to_le_bytes());
+    front.extend(step);
+    // Snapshot and its context, snapshots, attempt, features.
+    front.extend([0; 8 + 8 + 4 + 4 + 8]);
+    let header = MessageHeader {
+        tid,
+        kind: OSD_OP,
+        priority: 63,
+        version: 8,
+        compat_version: 3,
+        ..Default::default()
+    };
+    let data = if code == WRITE { Bytes::from(vec![tid as u8; bytes]) } else { Bytes::new() };
+    Message { header, front: front.into(), middle: Bytes::new(), data }
+}
+
+/// What the daemon counts of its entity.
+fn count(daemon: &Vmsgrd, what: &str) -> u64 {
+    let counts = daemon.counters().msgr2.expect("an entity");
+    counts[what].as_u64().unwrap_or_else(|| panic!("no {what} in {counts}"))
+}
+
+fn send(driver: &mut Driver, session: SessionId, message: Message) {
+    driver.endpoint.send(session, message, Instant::now()).expect("its queue has room");
+}
+
+/// Waits for so many replies; each is the one to the next operation, from `first` on.
+fn expect_replies(driver: &mut Driver, first: u64, count: u64, data: usize) {
+    let what = format!("{count} replies");
+    driver.until(&what, PATIENCE, |driver| (driver.deliveries.len() as u64 == count).then_some(()));
+    for (tid, reply) in (first..).zip(driver.deliveries.drain(..)) {
+        assert_eq!((reply.header.kind, reply.header.tid), (OSD_OP_REPLY, tid));
+        assert!(reply.data.len() == data && reply.data.iter().all(|byte| *byte == 0));
+        let object = reply.front.windows(9).position(|bytes| bytes == b"an-object");
+        assert_eq!(object, Some(4));
+        // Behind the object, its placement group and the flags: the result.
+        assert_eq!(reply.front[4 + 9 + 17 + 8..][..4], [0; 4]);
+    }
+}
+
+#[test]
+fn operations_of_every_size_are_answered_in_order() {
+    let daemon = osd_null();
+    let (mut driver, session) = client(daemon.address(0));
+    let mut tid = 1;
+    for bytes in [0, 1, 64, 4096, 65_536, 1 << 20, 4 << 20] {
+        for (code, data) in [(WRITE, 0), (READ, bytes)] {
+            let count = if bytes > 100_000 { 8 } else { 64 };
+            for tid in tid..tid + count {
+                send(&mut driver, session, operation(tid, code, bytes));
+            }
+            expect_replies(&mut driver, tid, count, data);
+            tid += count;
+        }
+    }
+    assert_eq!(count(&daemon, "messages_in"), tid - 1);
+    assert_eq!((count(&daemon, "messages_out"), count(&daemon, "sessions")), (tid - 1, 1));
+    drop(driver);
+    daemon.eventually("the client is gone", |now| now.total.connections == 0);
+    assert_eq!((count(&daemon, "streams"), count(&daemon, "sessions")), (0, 0));
+    assert_eq!((count(&daemon, "opened"), count(&daemon, "closed")), (1, 0));
+}
+
+#[test]
+fn an_object_is_as_large_as_was_said() {
+    let daemon = Vmsgrd::start(&["-l", "127.0.0.1:0=osd-null,object-bytes=100"]);
+    assert_eq!(daemon.listening()[0].service, "osd-null,object-bytes=100");
+    let (mut driver, session) = client(daemon.address(0));
+    send(&mut driver, session, operation(1, READ, 64));
+    expect_replies(&mut driver, 1, 1, 64);
+    send(&mut driver, session, operation(2, READ, 4096));
+    expect_replies(&mut driver, 2, 1, 100);
+}
+
+#[test]
+fn ceph_ping_takes_it_for_an_osd_and_its_keepalives_are_answered() {
+    let daemon = osd_null();
+    // It is whichever process is looked for.
+    let target = format!("{}/77", daemon.address(0));
+    let words = ["ceph-ping", "--json", "--interval", "0.01", &target];
+    let output = vmsgrctl(&[], &words);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let answer: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(answer["daemon"]["entity"], "osd", "{answer}");
+    assert_eq!(answer["daemon"]["methods"], serde_json::json!(["none"]), "{answer}");
+    let keepalive = &answer["keepalive"];
+    assert_eq!((&keepalive["sent"], &keepalive["answered"]), (&4.into(), &4.into()), "{answer}");
+}
+
+/// A number that rados bench has printed after `label`.
+fn said(output: &[u8], label: &str) -> u64 {
+    let text = String::from_utf8_lossy(output);
+    let line = text.lines().find(|line| line.starts_with(label));
+    let number = line.and_then(|line| line.rsplit([':', ' ']).find(|word| !word.is_empty()));
+    number.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {label} in {text}"))
+}
+
+#[test]
+fn cephs_own_client_writes_to_it_in_the_place_of_a_real_osd() {
+    let Some(_) = peer("nft") else { return };
+    let Some(namespace) = Namespace::new() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "none", "crc") else { return };
+    let daemon = vmsgr_tests::Launch::new(&["-l", "127.0.0.1:14301=osd-null"])
+        .under(&namespace.exec())
+        .start();
+    // Whoever connects to the OSD comes to the daemon.
+    let osd_port = cluster.env("CEPH_OSD_ADDR").rsplit_once(':').expect("a port").1;
+    let chain = "{ type nat hook output priority -100; }";
+    let rule = format!("tcp dport {osd_port} redirect to :14301");
+    namespace.run(&["nft", "add", "table", "ip", "vmsgr"]);
+    namespace.run(&["nft", "add", "chain", "ip", "vmsgr", "output", chain]);
+    namespace.run(&["nft", "add", "rule", "ip", "vmsgr", "output", &rule]);
+    for size in ["4096", "4194304"] {
+        let before = daemon.counters().total.bytes_in;
+        let words = ["-p", "test", "bench", "2", "write", "--no-cleanup"];
+        let more = ["-b", size, "-O", size, "-t", "16", "--no-hints"];
+        let output = cluster.client("rados", &[&words[..], &more[..]].concat(), &[]);
+        let written = said(&output, "Total writes made");
+        report(&format!("{written} writes of {size} bytes"));
+        assert!(written > 0);
+        let bytes = daemon.counters().total.bytes_in - before;
+        assert!(bytes > written * size.parse::<u64>().expect("a size"), "{bytes} bytes came");
+    }
+}
+
+/// Sends operations, one at a time, and expects each one's reply.
+fn converse(driver: &mut Driver, session: SessionId, tids: std::ops::Range<u64>) {
+    for tid in tids {
+        send(driver, session, operation(tid, WRITE, 4096));
+        expect_replies(driver, tid, 1, 0);
+    }
+}
+
+#[test]
+fn half_open_handshakes_do_not_disturb_a_session_and_end_by_themselves() {
+    const MANY: usize = 10_000;
+    let limit = raise_descriptor_limit();
+    let many = MANY.min(limit.saturating_sub(500) as usize);
+    let daemon = osd_null();
+    let (mut driver, session) = client(daemon.address(0));
+    converse(&mut driver, session, 1..10);
+    let banner = Banner::OURS.encode();
+    let half_open: Vec<TcpStream> = (0..many)
+        .map(|n| {
+            let mut socket = sockets::connect(daemon.address(0));
+            // Some say nothing at all, some not all that they should.
+            socket.write_all(&banner[..banner.len() * (n % 3) / 2]).expect("it is open");
+            socket
+        })
+        .collect();
+    report(&format!("{many} half-open handshakes"));
+    daemon.eventually("all are there", |now| now.total.connections == many as u64 + 1);
+    let begin = Instant::now();
+    converse(&mut driver, session, 10..1000);
+    report(&format!("990 operations in {:?}", begin.elapsed()));
+    daemon.eventually("the handshakes have had their time", |now| now.total.connections == 1);
+    daemon.expect_log(&["no session within 10s"]);
+    converse(&mut driver, session, 1000..1010);
+    drop(half_open);
+}
+
+#[test]
+fn clients_that_die_within_a_message_leave_nothing_behind() {
+    let daemon = osd_null();
+    let (mut witness, session) = client(daemon.address(0));
+    converse(&mut witness, session, 1..2);
+    for round in 0..10 {
+        let (mut driver, dying) = client(daemon.address(0));
+        converse(&mut driver, dying, 1..2);
+        let before = daemon.counters().total.bytes_in;
+        // No socket takes so much at once.
+        send(&mut driver, dying, operation(2, WRITE, 64 << 20));
+        driver.until("the beginning", PATIENCE, |_| {
+            (daemon.counters().total.bytes_in > before + (1 << 20)).then_some(())
+        });
+        drop(driver);
+        converse(&mut witness, session, round + 2..round + 3);
+    }
+    daemon.eventually("they are gone", |now| now.total.connections == 1);
+    daemon.eventually("nothing waits", |now| now.total.pending_bytes == 0);
+}
+
+#[test]
+fn who_takes_no_replies_is_not_read_and_gets_them_all_later() {
+    const OPERATIONS: u64 = 400_000;
+    let daemon = osd_null();
+    let (mut driver, session) = client(daemon.address(0));
+    let (mut other, others) = client(daemon.address(0));
+    converse(&mut other, others, 1..2);
+    converse(&mut driver, session, 1..2);
+    let before = resident_bytes(daemon.pid());
+    driver.reads = false;
+    for tid in 2..OPERATIONS {
+        send(&mut driver, session, operation(tid, WRITE, 64));
+    }
+    driver.until("a stop", PATIENCE, |_| (daemon.counters().total.paused == 1).then_some(()));
+    let more = resident_bytes(daemon.pid()).saturating_sub(before);
+    report(&format!("{} KiB more", more >> 10));
+    assert!(more < 128 << 20, "{more} bytes more");
+    converse(&mut other, others, 2..100);
+    assert_eq!(count(&daemon, "held"), 1);
+    driver.reads = true;
+    expect_replies(&mut driver, 2, OPERATIONS - 2, 0);
+    daemon.eventually("it is read again", |now| now.total.paused == 0);
+}
+
+#[test]
+fn a_drain_ends_sessions_and_nothing_is_left_unsaid() {
+    let mut daemon = osd_null();
+    let (mut driver, session) = client(daemon.address(0));
+    for tid in 1..=64 {
+        send(&mut driver, session, operation(tid, READ, 1 << 20));
+    }
+    driver.until("a reply", PATIENCE, |driver| (!driver.deliveries.is_empty()).then_some(()));
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    driver.until("the end", PATIENCE, |driver| {
+        driver.events.iter().any(|event| matches!(event, Event::Ended { .. })).then_some(())
+    });
+    assert_eq!(driver.deliveries.len(), 64);
+    assert!(daemon.wait(PATIENCE).success());
+}
