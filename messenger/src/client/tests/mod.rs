@@ -7,7 +7,9 @@ use super::double::{Daemon, RING};
 use super::{AttachOptions, ConnectionId, Endpoint, Event};
 
 mod connections;
+mod entities;
 mod jobs;
+mod messages;
 mod rings;
 mod sleep;
 mod takeover;

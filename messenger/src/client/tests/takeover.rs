@@ -2,7 +2,7 @@
 
 use super::super::AttachOptions;
 use super::super::double::at;
-use super::{PATIENCE, attached, open, pattern, received, told};
+use super::{PATIENCE, open, pattern, received, told};
 use crate::shm::status::State;
 use crate::shm::sync::Ordering;
 
