@@ -63,7 +63,8 @@ impl Conduit {
         put_address(&shared.addresses.peer, peer);
         shared.addresses.local.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         let state = State::Connecting;
-        let status = Status { generation, errno: 0, peer_ended: false, accepted, state };
+        let (messages, peer_ended) = (false, false);
+        let status = Status { generation, errno: 0, peer_ended, accepted, messages, state };
         let this = Self {
             lane,
             slot,

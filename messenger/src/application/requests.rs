@@ -66,6 +66,9 @@ impl Messenger {
                 self.retire(id);
                 Ok(())
             }
+            Asked::Entity(_) | Asked::ListenAs { .. } | Asked::ConnectAs { .. } => {
+                Err(Errno::EOPNOTSUPP)
+            }
         };
         if let Err(errno) = done {
             self.answer(id, job, Told::Failed { errno: errno as i32 });

@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use super::ConnectionId;
+use super::inbox::Inbox;
+use super::messages::Messages;
 use super::place::Place;
 use super::receiver::{self, Receiver};
 use super::sender::Sender;
@@ -36,6 +38,10 @@ pub struct Positions {
 ///
 /// Letting go is what tells the daemon's core of what was sent and consumed, once for all of it; a
 /// core that sleeps is woken by the endpoint's `flush`. Nothing here makes a system call.
+///
+/// One of an [entity](super::Endpoint::entity) has [messages](Self::messages), and no bytes: what
+/// deals in bytes ([`recv`](Self::recv), [`send`](Self::send), [`peek`](Self::peek),
+/// [`split`](Self::split) and their like) panics there, and `Read` and `Write` say `Unsupported`.
 #[derive(Debug)]
 pub struct Connection<'a> {
     pub(super) place: Place<'a>,
@@ -101,23 +107,58 @@ impl Connection<'_> {
         self.place.slot.of_application.cookie.store(cookie, Ordering::Relaxed);
     }
 
+    /// Its messages, if it is a connection of an entity.
+    pub fn messages(&mut self) -> Option<Messages<'_>> {
+        if !self.view.status.messages {
+            return None;
+        }
+        let (place, resumed) = (self.place, self.view.resumed);
+        let View { receiving, sending, inbox, .. } = &mut *self.view;
+        let inbox = inbox.get_or_insert_with(|| Box::new(Inbox::new(resumed)));
+        Some(Messages { place, receiving, sending, inbox })
+    }
+
+    /// It is a connection of an entity, of messages and not of bytes.
+    pub fn has_messages(&self) -> bool {
+        self.view.status.messages
+    }
+
+    /// Whoever moved bytes here would tear messages apart.
+    fn expect_bytes(&self) {
+        assert!(!self.has_messages(), "connection {} is one of messages, not of bytes", self.id());
+    }
+
+    fn refuse_messages(&self) -> io::Result<()> {
+        match self.has_messages() {
+            true => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a connection of messages has no bytes to be read or written",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Both halves, so that one can be read while the other is written.
     pub fn split(&mut self) -> (Receiver<'_>, Sender<'_>) {
+        self.expect_bytes();
         let place = self.place;
         let View { receiving, sending, .. } = &mut *self.view;
         (Receiver { place, view: receiving }, Sender { place, view: sending })
     }
 
     fn receiver(&mut self) -> Receiver<'_> {
+        self.expect_bytes();
         Receiver { place: self.place, view: &mut self.view.receiving }
     }
 
     fn sender(&mut self) -> Sender<'_> {
+        self.expect_bytes();
         Sender { place: self.place, view: &mut self.view.sending }
     }
 
     /// How many bytes lie unread.
     pub fn unread(&self) -> usize {
+        self.expect_bytes();
         self.place.unread(self.view.receiving.consumed).iter().map(Piece::len).sum()
     }
 
@@ -131,6 +172,7 @@ impl Connection<'_> {
     /// second is empty. Together they may be as large as the receive ring; what needs more than
     /// that has to be consumed in parts.
     pub fn peek(&self) -> (&[u8], &[u8]) {
+        self.expect_bytes();
         receiver::slices(self.place.unread(self.view.receiving.consumed), self)
     }
 
@@ -167,6 +209,7 @@ impl Connection<'_> {
 
     /// How many bytes may be committed: the room that there was when it was last looked for.
     pub fn reserved(&self) -> usize {
+        self.expect_bytes();
         self.view.sending.committable(self.place.send_ring().size())
     }
 
@@ -254,7 +297,7 @@ impl Drop for Connection<'_> {
             return;
         }
         if self.view.receiving.made_room {
-            self.receiver().tell_room();
+            Receiver { place: self.place, view: &mut self.view.receiving }.tell_room();
         }
         if std::mem::take(&mut self.view.sending.news) {
             self.place.raise();
@@ -264,12 +307,14 @@ impl Drop for Connection<'_> {
 
 impl Read for Connection<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.refuse_messages()?;
         self.receiver().read(into)
     }
 }
 
 impl Write for Connection<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.refuse_messages()?;
         self.sender().write(bytes)
     }
 

@@ -13,6 +13,9 @@ use super::{AttachOptions, ConnectionId, Endpoint, attach};
 use crate::shm::geometry::Geometry;
 use crate::shm::job::{Asked, Notice, Request, Told};
 use crate::shm::layout::Slot;
+use crate::shm::part::{Envelope, LARGEST_MESSAGE};
+use crate::shm::part_reader::{Body, Found, PartReader};
+use crate::shm::part_writer::PartWriter;
 use crate::shm::ring::{Pusher, Taker};
 use crate::shm::segment::Segment;
 use crate::shm::status::{Ending, State, Status};
@@ -26,13 +29,15 @@ pub(super) fn at(text: &str) -> SocketAddr {
 }
 
 /// What the daemon itself knows of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Held {
     status: Status,
     core: usize,
     received: u64,
     base: u64,
     sent: u64,
+    /// Of a session: what has come of a message that is sent in parts.
+    reader: PartReader,
 }
 
 /// The daemon's side of one segment.
@@ -157,8 +162,10 @@ impl Daemon {
                 word.store(value, Ordering::Relaxed);
             }
         }
-        let status = Status { generation, errno: 0, peer_ended: false, accepted, state };
-        self.held.insert(number, Held { status, core, received: 0, base: 0, sent: 0 });
+        let (messages, peer_ended) = (false, false);
+        let status = Status { generation, errno: 0, peer_ended, accepted, messages, state };
+        let reader = PartReader::new(LARGEST_MESSAGE);
+        self.held.insert(number, Held { status, core, received: 0, base: 0, sent: 0, reader });
         self.write_status(number);
         ConnectionId { slot: number, generation }
     }
@@ -167,6 +174,64 @@ impl Daemon {
         let id = self.put(number, generation, core, true, State::Open);
         self.raise(number);
         id
+    }
+
+    /// A session of an entity, whose messages have at most `largest` bytes.
+    pub(super) fn accept_session(
+        &mut self,
+        number: u32,
+        generation: u32,
+        largest: u64,
+    ) -> ConnectionId {
+        let id = self.put(number, generation, 0, true, State::Open);
+        self.slot(number).of_daemon.largest_message.store(largest, Ordering::Relaxed);
+        self.change(number, |status| status.messages = true);
+        id
+    }
+
+    /// As many parts of a message come as there is room for; true when all of it has.
+    pub(super) fn deliver(&mut self, number: u32, writer: &mut PartWriter, body: &[&[u8]]) -> bool {
+        let consumed = self.slot(number).of_application.consumed.load(Ordering::Acquire);
+        let held = self.held.get_mut(&number).unwrap();
+        if consumed == held.received {
+            held.base = held.received;
+        }
+        let room = RING - (held.received - consumed) as u32;
+        let ring = self.segment.receive_ring(number);
+        held.received += u64::from(writer.put(ring, held.received - held.base, room, body));
+        let (received, base) = (held.received, held.base);
+        let of_daemon = &self.slot(number).of_daemon;
+        of_daemon.receive_base.store(base, Ordering::Relaxed);
+        of_daemon.received.store(received, Ordering::Release);
+        self.raise(number);
+        writer.is_done()
+    }
+
+    /// The whole messages that the application has sent, checked as the daemon checks them: with
+    /// front, middle and data.
+    pub(super) fn sent_messages(&mut self, number: u32) -> Vec<(Envelope, Vec<u8>)> {
+        let mut messages = Vec::new();
+        loop {
+            let unread = self.pending(number) as u32;
+            let base = self.slot(number).of_application.send_base.load(Ordering::Relaxed);
+            let held = self.held.get_mut(&number).unwrap();
+            let ring = self.segment.send_ring(number);
+            let part =
+                held.reader.next(ring, held.sent - base, unread).expect("parts by the rules");
+            let Some(part) = part else { return messages };
+            match part.found {
+                Found::InPlace(envelope, Body { front, middle, data }) => {
+                    let mut body = Vec::new();
+                    let pieces = [front, middle, data];
+                    pieces.as_flattened().iter().for_each(|piece| piece.append_to(&mut body));
+                    messages.push((envelope, body));
+                }
+                Found::Whole(envelope, body) => messages.push((envelope, body)),
+                Found::Some => {}
+                Found::Notice(notice) => panic!("an application has sent {notice:?}"),
+            }
+            self.send(number, part.bytes.into());
+        }
     }
 
     pub(super) fn raise(&mut self, number: u32) {

@@ -11,12 +11,14 @@ use super::attach::attach;
 use super::connection::{Connection, address_of};
 use super::counters::Counters;
 use super::doorbells::Woken;
+use super::entity::{Entities, EntityId, EntityOptions};
 use super::lanes::{Lanes, Taken};
 use super::listens::{Listen, Listens};
 use super::place::Place;
 use super::spin::Spin;
 use super::view::{Due, View};
 use super::{AttachError, AttachOptions, ConnectionId, DetachReason, Error, Event, JobId};
+use crate::msgr2::EntityType;
 use crate::shm::Welcome;
 use crate::shm::job::{Asked, Notice, Request, Told};
 use crate::shm::layout::WORDS;
@@ -48,6 +50,7 @@ pub struct Endpoint {
     /// The slot whose events are told now.
     telling: u32,
     listens: Listens,
+    entities: Entities,
     /// The number of the last job.
     jobs: u64,
     spin: Spin,
@@ -82,6 +85,7 @@ impl Endpoint {
             unscanned: 0..if welcome.resumed { slots } else { 0 },
             telling: 0,
             listens: Listens::default(),
+            entities: Entities::default(),
             // So that none is the number of a job of those who had this segment before.
             jobs: welcome.epoch << 32,
             spin,
@@ -113,19 +117,24 @@ impl Endpoint {
 
     pub(super) fn renew(&mut self, welcome: Welcome, lanes: Lanes) {
         let fresh = Self::begin(self.options.clone(), welcome, lanes);
-        let old = std::mem::replace(self, fresh);
+        let mut old = std::mem::replace(self, fresh);
         self.jobs = self.jobs.max(old.jobs);
-        // If it is the old segment the daemon tells of its listeners itself.
-        if !welcome.resumed {
-            for &listen in old.listens.all() {
-                self.ask(
-                    listen.job,
-                    Asked::Listen { address: listen.address, backlog: listen.backlog },
-                );
-                self.listens.began(listen);
+        self.entities = std::mem::take(&mut old.entities);
+        if welcome.resumed {
+            // It is the old segment: the daemon tells of its listeners itself, and knows entities.
+            for listen in old.listens.all() {
+                listen.entity.into_iter().for_each(|it| self.listens.belongs(listen.job, it));
             }
-            self.flush();
+            return;
         }
+        for &(id, entity) in self.entities.all() {
+            self.ask(id.job(), Asked::Entity(entity));
+        }
+        for &listen in old.listens.all() {
+            self.ask(listen.job, listening(listen.entity, listen.address, listen.backlog));
+            self.listens.began(listen);
+        }
+        self.flush();
     }
 
     /// Leaves without an end: as if the process had died, connections and listeners wait, for the
@@ -169,15 +178,51 @@ impl Endpoint {
     /// # Errors
     /// Detached, or too many jobs wait.
     pub fn listen_with(&mut self, address: SocketAddr, backlog: u32) -> Result<JobId, Error> {
+        self.listen_for(None, address, backlog)
+    }
+
+    fn listen_for(
+        &mut self,
+        entity: Option<EntityId>,
+        address: SocketAddr,
+        backlog: u32,
+    ) -> Result<JobId, Error> {
         self.may_submit()?;
         if self.welcome.resumed
             && let Some(job) = self.listens.at(address)
         {
+            entity.into_iter().for_each(|entity| self.listens.belongs(job, entity));
             return Ok(job);
         }
-        let job = self.submit(Asked::Listen { address, backlog })?;
-        self.listens.began(Listen { job, address, backlog });
+        let job = self.submit(listening(entity, address, backlog))?;
+        self.listens.began(Listen { job, address, backlog, entity });
         Ok(job)
+    }
+
+    /// The application is this entity, to whoever speaks msgr2: it can
+    /// [listen](Self::listen_as) and [connect](Self::connect_as) as it from now on. It ends with the
+    /// application. Nothing is told of it, unless as [`Event::Failed`], with its
+    /// [number](EntityId::job) for a job, if the daemon cannot have it.
+    ///
+    /// After a takeover, an entity that is what one of the application before was *is* that one,
+    /// with its sessions.
+    ///
+    /// # Errors
+    /// Detached, too many jobs wait, or something of it is out of its range.
+    pub fn entity(&mut self, options: &EntityOptions) -> Result<EntityId, Error> {
+        let entity = options.entity()?;
+        let id = EntityId(self.submit(Asked::Entity(entity))?.0);
+        self.entities.began(id, entity);
+        Ok(id)
+    }
+
+    /// As [`listen`](Self::listen), as an entity: what is accepted here are its sessions, which have
+    /// [messages](Connection::messages). Of one address there is one entity.
+    ///
+    /// # Errors
+    /// Detached, or too many jobs wait.
+    pub fn listen_as(&mut self, entity: EntityId, address: SocketAddr) -> Result<JobId, Error> {
+        self.listen_for(Some(entity), address, 0)
     }
 
     /// Ends the listener that this job began, which is told as [`Event::Unlistened`]; the
@@ -201,6 +246,20 @@ impl Endpoint {
     /// Detached, or too many jobs wait.
     pub fn connect(&mut self, address: SocketAddr) -> Result<JobId, Error> {
         self.submit(Asked::Connect { address })
+    }
+
+    /// As [`connect`](Self::connect), as an entity: the connection is a session with the one at the
+    /// address, if that is a `peer`; `None`: whatever it says that it is.
+    ///
+    /// # Errors
+    /// Detached, or too many jobs wait.
+    pub fn connect_as(
+        &mut self,
+        entity: EntityId,
+        address: SocketAddr,
+        peer: Option<EntityType>,
+    ) -> Result<JobId, Error> {
+        self.submit(Asked::ConnectAs { entity: entity.0, address, peer })
     }
 
     fn submit(&mut self, kind: Asked) -> Result<JobId, Error> {
@@ -344,6 +403,7 @@ impl Endpoint {
             }
             Told::Failed { errno } => {
                 self.listens.ended(job);
+                self.entities.ended(job);
                 Event::Failed { job, error: io::Error::from_raw_os_error(errno) }
             }
             Told::Unlistened => {
@@ -485,6 +545,14 @@ impl Endpoint {
             || !self.unscanned.is_empty()
             || self.views.get(self.telling as usize).is_some_and(|view| view.due != Due::NONE)
             || detached && !self.told_detached
+    }
+}
+
+/// What is asked for to listen.
+fn listening(entity: Option<EntityId>, address: SocketAddr, backlog: u32) -> Asked {
+    match entity {
+        Some(EntityId(entity)) => Asked::ListenAs { entity, address, backlog },
+        None => Asked::Listen { address, backlog },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::shm::{ExchangeError, HelloError, Refusal};
+use crate::shm::{EntityError, ExchangeError, HelloError, Refusal};
 
 /// Why an application could not be attached.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,9 @@ pub enum Error {
     /// So many jobs wait for the daemon that there is no room for this one now.
     #[error("too many jobs are waiting for vmsgrd; try again when it has taken some")]
     JobsFull,
+    /// The entity cannot be.
+    #[error(transparent)]
+    Entity(#[from] EntityError),
 }
 
 impl From<Error> for io::Error {
@@ -76,6 +79,7 @@ impl From<Error> for io::Error {
         let kind = match error {
             Error::Detached(_) => io::ErrorKind::NotConnected,
             Error::JobsFull => io::ErrorKind::WouldBlock,
+            Error::Entity(_) => io::ErrorKind::InvalidInput,
         };
         Self::new(kind, error)
     }

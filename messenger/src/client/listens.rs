@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::JobId;
+use super::{EntityId, JobId};
 
 /// A listener that was asked for and has not ended.
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +10,8 @@ pub(super) struct Listen {
     pub(super) job: JobId,
     pub(super) address: SocketAddr,
     pub(super) backlog: u32,
+    /// For messages to it.
+    pub(super) entity: Option<EntityId>,
 }
 
 /// All of them, the oldest first. There are few.
@@ -26,7 +28,14 @@ impl Listens {
     pub(super) fn listens(&mut self, job: JobId, address: SocketAddr) {
         match self.0.iter_mut().find(|listen| listen.job == job) {
             Some(listen) => listen.address = address,
-            None => self.began(Listen { job, address, backlog: 0 }),
+            None => self.began(Listen { job, address, backlog: 0, entity: None }),
+        }
+    }
+
+    /// One that was taken over belongs to this entity.
+    pub(super) fn belongs(&mut self, job: JobId, entity: EntityId) {
+        if let Some(listen) = self.0.iter_mut().find(|listen| listen.job == job) {
+            listen.entity = Some(entity);
         }
     }
 

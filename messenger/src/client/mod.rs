@@ -63,11 +63,43 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Messages
+//!
+//! An application can be an [entity](EntityOptions) of msgr2, Ceph's protocol: it
+//! [listens](Endpoint::listen_as) and [connects](Endpoint::connect_as) as that, and each connection
+//! is a session, whose [messages](Messages) it receives and sends. Streams are made, secured, lost
+//! and made again by the daemon.
+//!
+//! ```no_run
+//! use vmsgr_messenger::client::{AttachOptions, Endpoint, EntityOptions, Event, Incoming};
+//! use vmsgr_messenger::msgr2::EntityType;
+//!
+//! let mut endpoint = Endpoint::attach(&AttachOptions::new("osd"))?;
+//! let osd = endpoint.entity(&EntityOptions::new(EntityType::OSD, "0"))?;
+//! endpoint.listen_as(osd, "127.0.0.1:6800".parse()?)?;
+//! loop {
+//!     while let Some(event) = endpoint.next_event() {
+//!         let Event::Readable(id) = event else { continue };
+//!         let Some(mut connection) = endpoint.connection(id) else { continue };
+//!         let Some(mut messages) = connection.messages() else { continue };
+//!         while let Some(incoming) = messages.peek() {
+//!             if let Incoming::Message(message) = incoming {
+//!                 println!("{} has {} bytes of data", message.header.kind, message.data.len());
+//!             }
+//!             messages.consume();
+//!         }
+//!     }
+//!     endpoint.wait(None)?;
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Where to look
 //!
 //! `endpoint.rs` is the whole; `lanes.rs` the rings between it and the daemon; `view.rs` what it
 //! remembers of each connection, and finds out by a look; `connection.rs` with its halves
-//! `receiver.rs` and `sender.rs` the bytes. docs/SHM.md describes the memory.
+//! `receiver.rs` and `sender.rs` the bytes, `messages.rs` and `inbox.rs` the messages. docs/SHM.md describes the memory.
 
 mod attach;
 mod connection;
@@ -76,10 +108,14 @@ mod doorbells;
 #[cfg(all(test, not(loom)))]
 mod double;
 mod endpoint;
+mod entity;
 mod error;
 mod event;
+mod inbox;
 mod lanes;
 mod listens;
+mod message;
+mod messages;
 mod options;
 mod place;
 mod receiver;
@@ -92,8 +128,13 @@ mod view;
 pub use connection::{Connection, Positions};
 pub use counters::Counters;
 pub use endpoint::Endpoint;
+pub use entity::{EntityId, EntityOptions};
 pub use error::{AttachError, DetachReason, Error};
 pub use event::{ConnectionId, Event, JobId};
+pub use message::{Incoming, Message, Pieces, SendError};
+pub use messages::{Messages, Progress};
 pub use options::AttachOptions;
 pub use receiver::Receiver;
 pub use sender::Sender;
+
+pub use crate::shm::{EntityError, EntityPolicy, Notice};

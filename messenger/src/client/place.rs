@@ -22,12 +22,18 @@ impl<'a> Place<'a> {
 
     /// What lies unread now behind what was consumed.
     pub(super) fn unread(&self, consumed: u64) -> [Piece<'a>; 2] {
+        let (offset, unread) = self.unread_at(consumed);
+        self.receive_ring().pieces(offset, unread)
+    }
+
+    /// Where in the receive ring that begins, and how many bytes it has.
+    pub(super) fn unread_at(&self, consumed: u64) -> (u64, u32) {
         let received = self.slot.of_daemon.received.load(Ordering::Acquire);
         // Published by the position; and it stays until all of this is consumed.
         let base = self.slot.of_daemon.receive_base.load(Ordering::Relaxed);
-        let ring = self.receive_ring();
-        let unread = received.wrapping_sub(consumed).min(u64::from(ring.size()));
-        ring.pieces(consumed.wrapping_sub(base), unread as u32)
+        let size = u64::from(self.receive_ring().size());
+        let unread = received.wrapping_sub(consumed).min(size);
+        (consumed.wrapping_sub(base), unread as u32)
     }
 
     pub(super) fn send_ring(&self) -> ByteRing<'a> {

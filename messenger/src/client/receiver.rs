@@ -75,7 +75,7 @@ impl<'a> Receiver<'a> {
         forwarded
     }
 
-    fn consumed(&mut self, n: usize) {
+    pub(super) fn consumed(&mut self, n: usize) {
         if n == 0 {
             return;
         }

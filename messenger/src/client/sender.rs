@@ -73,10 +73,12 @@ impl<'a> Sender<'a> {
     /// Puts bytes `at` bytes behind what is committed, where there is room for them.
     pub(super) fn fill(&mut self, at: usize, bytes: &[u8]) {
         debug_assert!(at + bytes.len() <= self.view.room(self.size()) as usize);
-        let offset = self.view.committed.wrapping_sub(self.view.base).wrapping_add(at as u64);
-        let [front, back] = self.place.send_ring().pieces(offset, bytes.len() as u32);
-        front.copy_from(&bytes[..front.len()]);
-        back.copy_from(&bytes[front.len()..]);
+        self.place.send_ring().write(self.offset().wrapping_add(at as u64), bytes);
+    }
+
+    /// Where in the ring what is sent next begins.
+    pub(super) fn offset(&self) -> u64 {
+        self.view.committed.wrapping_sub(self.view.base)
     }
 
     /// Room for `n` bytes, or as much as there is; if that is less, there shall be word when there
@@ -105,8 +107,7 @@ impl<'a> Sender<'a> {
     pub(super) fn into_reserved(mut self, n: usize) -> (&'a mut [u8], &'a mut [u8]) {
         let n = n.min(self.size() as usize);
         let room = self.room_for(n, n) as u32;
-        let offset = self.view.committed.wrapping_sub(self.view.base);
-        let [front, back] = self.place.send_ring().pieces(offset, room);
+        let [front, back] = self.place.send_ring().pieces(self.offset(), room);
         // SAFETY: the core looks at no byte behind what is committed, for which these may not be
         // borrowed any more; nor does anybody else.
         unsafe { (front.as_mut_slice(), back.as_mut_slice()) }
@@ -124,7 +125,7 @@ impl<'a> Sender<'a> {
         }
     }
 
-    fn committed(&mut self, n: usize) {
+    pub(super) fn committed(&mut self, n: usize) {
         self.view.committed = self.view.committed.wrapping_add(n as u64);
         let committed = &self.place.slot.of_application.committed;
         committed.store(self.view.committed, Ordering::Release);

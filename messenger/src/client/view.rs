@@ -1,6 +1,7 @@
 //! What the application's side remembers of a slot.
 
 use super::ConnectionId;
+use super::inbox::Inbox;
 use crate::shm::intent;
 use crate::shm::layout::Slot;
 use crate::shm::status::{Ending, State, Status};
@@ -55,6 +56,8 @@ pub(super) struct Sending {
     pub(super) wants_room: bool,
     /// Nothing more can be sent.
     pub(super) ended: bool,
+    /// A message was sent in part.
+    pub(super) unfinished: bool,
     /// Committed, and the core has not been told yet.
     pub(super) news: bool,
 }
@@ -89,6 +92,8 @@ pub(super) struct View {
     pub(super) core: u16,
     pub(super) receiving: Receiving,
     pub(super) sending: Sending,
+    /// Of a connection of messages, once it has been read from.
+    pub(super) inbox: Option<Box<Inbox>>,
 }
 
 impl View {
@@ -107,8 +112,10 @@ impl View {
             sent: 0,
             wants_room: false,
             ended: false,
+            unfinished: false,
             news: false,
         },
+        inbox: None,
     };
 
     pub(super) fn id(&self, slot: u32) -> ConnectionId {

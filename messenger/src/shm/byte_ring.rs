@@ -54,6 +54,22 @@ impl<'a> ByteRing<'a> {
         };
         [piece(at, front), piece(0, len as usize - front)]
     }
+
+    /// A copy of the bytes at `offset`.
+    pub(crate) fn read<const LENGTH: usize>(&self, offset: u64) -> [u8; LENGTH] {
+        let mut bytes = [0; LENGTH];
+        let [front, back] = self.pieces(offset, LENGTH as u32);
+        front.copy_to(&mut bytes);
+        back.copy_to(&mut bytes[front.len()..]);
+        bytes
+    }
+
+    /// Puts bytes at `offset`: not more than the ring is large.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
+        let [front, back] = self.pieces(offset, bytes.len() as u32);
+        front.copy_from(&bytes[..front.len()]);
+        back.copy_from(&bytes[front.len()..]);
+    }
 }
 
 impl<'a> Piece<'a> {
@@ -77,6 +93,17 @@ impl<'a> Piece<'a> {
         // that may be written covers. That the other side writes meanwhile is possible only if it
         // lies about its cursors; then bytes of its own are mixed up, which are plain bytes.
         unsafe { self.start.as_ptr().copy_to_nonoverlapping(into.as_mut_ptr(), self.len) };
+    }
+
+    /// Copies the piece to the end of `into`.
+    pub(crate) fn append_to(&self, into: &mut Vec<u8>) {
+        into.reserve(self.len);
+        // SAFETY: there is room for `len` bytes, which are then written. For the rest, as above.
+        unsafe {
+            let end = into.as_mut_ptr().add(into.len());
+            self.start.as_ptr().copy_to_nonoverlapping(end, self.len);
+            into.set_len(into.len() + self.len);
+        }
     }
 
     /// Copies the beginning of `from`, which is as long at least, over the piece.
@@ -130,12 +157,10 @@ mod tests {
             assert_eq!(pieces[1].as_ptr(), start.as_ptr());
         }
         let text = b"round the corner";
-        let [front, back] = ring.pieces(4090, text.len() as u32);
-        front.copy_from(text);
-        back.copy_from(&text[6..]);
-        let mut read = [0; 16];
-        front.copy_to(&mut read);
-        back.copy_to(&mut read[6..]);
-        assert_eq!(&read, text);
+        ring.write(4090, text);
+        assert_eq!(&ring.read::<16>(4090), text);
+        let mut read = b"once ".to_vec();
+        ring.pieces(4090, 16).iter().for_each(|piece| piece.append_to(&mut read));
+        assert_eq!(read, b"once round the corner");
     }
 }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use super::address;
+use super::entity::Entity;
 use super::layout::WORDS;
+use crate::msgr2::EntityType;
 
 /// What an application asks for, with a number of its own by which it hears of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,39 +27,75 @@ pub(crate) enum Asked {
     Unlisten,
     /// The application leaves for good: every connection is closed behind what was committed.
     Leave,
+    /// The job is the number of a msgr2 identity from here on.
+    Entity(Entity),
+    /// As `Listen`, for messages to the entity of this number, which is not 0.
+    ListenAs {
+        entity: u64,
+        address: SocketAddr,
+        backlog: u32,
+    },
+    /// As `Connect`, for messages from the entity of this number, which is not 0.
+    ConnectAs {
+        entity: u64,
+        address: SocketAddr,
+        /// What the peer has to be; `None`: whatever it says.
+        peer: Option<EntityType>,
+    },
 }
 
 const LISTEN: u64 = 1;
 const CONNECT: u64 = 2;
 const UNLISTEN: u64 = 3;
 const LEAVE: u64 = 4;
+const ENTITY: u64 = 5;
 
 impl Request {
     pub(crate) fn to_words(self) -> [u64; WORDS] {
-        let none = [0; 3];
-        let (kind, address, argument) = match self.kind {
-            Asked::Listen { address, backlog } => {
-                (LISTEN, address::to_words(address), u64::from(backlog))
-            }
-            Asked::Connect { address } => (CONNECT, address::to_words(address), 0),
-            Asked::Unlisten => (UNLISTEN, none, 0),
-            Asked::Leave => (LEAVE, none, 0),
+        let job = self.job;
+        let at = |kind, address, argument, entity, peer| {
+            let [a, b, c] = address::to_words(address);
+            [kind, job, a, b, c, u64::from(argument), entity, peer]
         };
-        let [a, b, c] = address;
-        [kind, self.job, a, b, c, argument, 0, 0]
+        match self.kind {
+            Asked::Listen { address, backlog } => at(LISTEN, address, backlog, 0, 0),
+            Asked::ListenAs { entity, address, backlog } => at(LISTEN, address, backlog, entity, 0),
+            Asked::Connect { address } => at(CONNECT, address, 0, 0, 0),
+            Asked::ConnectAs { entity, address, peer } => {
+                at(CONNECT, address, 0, entity, peer.map_or(0, |peer| peer.0.into()))
+            }
+            Asked::Unlisten => [UNLISTEN, job, 0, 0, 0, 0, 0, 0],
+            Asked::Leave => [LEAVE, job, 0, 0, 0, 0, 0, 0],
+            Asked::Entity(entity) => {
+                let [what, limits, a, b, c, d] = entity.to_words();
+                [ENTITY, job, what, limits, a, b, c, d]
+            }
+        }
     }
 
     /// What an application has written; `None` if that means nothing.
     pub(crate) fn from_words(words: [u64; WORDS]) -> Option<Self> {
-        let [kind, job, a, b, c, argument, ..] = words;
-        let kind = match kind {
-            LISTEN => {
-                let backlog = u32::try_from(argument).ok()?;
-                Asked::Listen { address: address::from_words([a, b, c])?, backlog }
+        let [kind, job, a, b, c, argument, entity, peer] = words;
+        let address = || address::from_words([a, b, c]);
+        let kind = match (kind, entity) {
+            (LISTEN, _) => {
+                let (address, backlog) = (address()?, u32::try_from(argument).ok()?);
+                match entity {
+                    0 => Asked::Listen { address, backlog },
+                    entity => Asked::ListenAs { entity, address, backlog },
+                }
             }
-            CONNECT => Asked::Connect { address: address::from_words([a, b, c])? },
-            UNLISTEN => Asked::Unlisten,
-            LEAVE => Asked::Leave,
+            (CONNECT, 0) => Asked::Connect { address: address()? },
+            (CONNECT, entity) => {
+                let peer = Some(u8::try_from(peer).ok()?).filter(|peer| *peer != 0);
+                Asked::ConnectAs { entity, address: address()?, peer: peer.map(EntityType) }
+            }
+            (UNLISTEN, _) => Asked::Unlisten,
+            (LEAVE, _) => Asked::Leave,
+            // Its number is not that of no entity.
+            (ENTITY, _) if job != 0 => {
+                Asked::Entity(Entity::from_words([a, b, c, argument, entity, peer])?)
+            }
             _ => return None,
         };
         Some(Self { job, kind })
@@ -110,7 +148,9 @@ impl Notice {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::entity::{EntityName, EntityPolicy};
     use super::*;
+    use crate::msgr2::ThrottleLimits;
     use proptest::prelude::*;
 
     #[test]
@@ -121,6 +161,10 @@ mod tests {
             Asked::Connect { address },
             Asked::Unlisten,
             Asked::Leave,
+            Asked::Entity(entity()),
+            Asked::ListenAs { entity: 9, address, backlog: 1024 },
+            Asked::ConnectAs { entity: u64::MAX, address, peer: None },
+            Asked::ConnectAs { entity: 1, address, peer: Some(EntityType::OSD) },
         ];
         for kind in kinds {
             let request = Request { job: u64::MAX, kind };
@@ -132,9 +176,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn entities_have_numbers_and_peers_types_of_a_byte() {
+        let kind = Asked::Entity(entity());
+        assert_eq!(Request::from_words(Request { job: 0, kind }.to_words()), None);
+        let address = "127.0.0.1:1".parse().unwrap();
+        let kind = Asked::ConnectAs { entity: 1, address, peer: Some(EntityType::MON) };
+        let mut words = Request { job: 2, kind }.to_words();
+        words[7] = 256;
+        assert_eq!(Request::from_words(words), None);
+    }
+
+    fn entity() -> Entity {
+        Entity {
+            kind: EntityType::CLIENT,
+            id: EntityName::new("admin").unwrap(),
+            policy: EntityPolicy::LossyClient,
+            throttle: ThrottleLimits { messages: 100, bytes: 1 << 20 },
+            largest_message: 4 << 20,
+        }
+    }
+
     proptest! {
         #[test]
-        fn garbage_is_a_request_or_none(mut words: [u64; WORDS], kind in 0u64..6) {
+        fn garbage_is_a_request_or_none(mut words: [u64; WORDS], kind in 0u64..7) {
             words[0] = kind;
             let _ = Request::from_words(words);
         }

@@ -10,7 +10,7 @@ use super::sync::AtomicU64;
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"vmsgrshm");
 
 /// Raised with every change of what lies where or means what.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Words of an entry of the job ring and of the event ring.
 pub(crate) const WORDS: usize = 8;
@@ -104,7 +104,9 @@ pub(crate) struct OfDaemon {
     pub(crate) job: AtomicU64,
     /// The connection's name in the daemon's log: core (16 bits), serial (48 bits).
     pub(crate) name: AtomicU64,
-    pub(crate) reserved: [AtomicU64; 2],
+    /// Of a connection of messages: the most bytes of front, middle and data together.
+    pub(crate) largest_message: AtomicU64,
+    pub(crate) reserved: AtomicU64,
 }
 
 /// Written by the core before the connection is announced.
@@ -177,6 +179,7 @@ const _: () = {
     assert!(offset_of!(OfDaemon, status) == 0 && offset_of!(OfDaemon, received) == 8);
     assert!(offset_of!(OfDaemon, receive_base) == 16 && offset_of!(OfDaemon, sent) == 24);
     assert!(offset_of!(OfDaemon, job) == 32 && offset_of!(OfDaemon, name) == 40);
+    assert!(offset_of!(OfDaemon, largest_message) == 48);
     assert!(offset_of!(Addresses, peer) == 0 && offset_of!(Addresses, local) == 24);
     assert!(offset_of!(OfApplication, consumed) == 0 && offset_of!(OfApplication, committed) == 8);
     assert!(offset_of!(OfApplication, send_base) == 16 && offset_of!(OfApplication, ending) == 24);

@@ -9,12 +9,16 @@
 //! has the structures, `geometry.rs` where they lie, `segment.rs` the memory itself. `ring.rs` are
 //! the rings of numbers, jobs and events, `byte_ring.rs` those of a connection's bytes, `signs.rs`
 //! the flags by which a sleeper is found; `job.rs` says what the entries mean, `status.rs` what a
-//! slot does, `intent.rs` how two positions change in one step. All of it is atomics, read once and then checked: the daemon trusts nothing that an
-//! application can write (I8). An application trusts its daemon.
+//! slot does, `intent.rs` how two positions change in one step. Where a connection is one of
+//! messages, `part.rs` says how they lie among the bytes, `part_writer.rs` puts them there and
+//! `part_reader.rs` takes them; `entity.rs` is what is said of a msgr2 identity. All of it is
+//! atomics, or copied, once, and then checked: the daemon trusts nothing that an application can
+//! write (I8). An application trusts its daemon.
 
 pub(crate) mod address;
 pub(crate) mod byte_ring;
 mod bytes;
+pub(crate) mod entity;
 mod exchange;
 pub(crate) mod geometry;
 mod hello;
@@ -23,6 +27,11 @@ pub(crate) mod job;
 pub(crate) mod layout;
 #[cfg(all(test, loom))]
 mod models;
+pub(crate) mod part;
+pub(crate) mod part_reader;
+#[cfg(all(test, not(loom)))]
+mod part_tests;
+pub(crate) mod part_writer;
 mod path;
 mod policy;
 pub(crate) mod ring;
@@ -34,11 +43,13 @@ pub(crate) mod sync;
 pub(crate) mod transfer;
 mod welcome;
 
+pub use entity::{EntityError, EntityPolicy};
 pub use exchange::{
     Attached, ExchangeError, MAX_CORES, attach, receive_answer, receive_hello, send_hello,
     send_refusal, send_welcome,
 };
 pub use hello::{HELLO_BYTES, Hello, HelloError, VERSION};
+pub use part::Notice;
 pub use path::{MAX_PATH_BYTES, default_path, default_paths};
 pub use policy::{Allow, Denied, Permissions, Policy, Users};
 pub use rule::{Rule, RuleError};

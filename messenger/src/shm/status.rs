@@ -26,16 +26,25 @@ pub(crate) struct Status {
     pub(crate) peer_ended: bool,
     /// It was accepted; if not, the daemon made it.
     pub(crate) accepted: bool,
+    /// It is a session of an entity: its rings have parts of messages, not bytes.
+    pub(crate) messages: bool,
     pub(crate) state: State,
 }
 
 const PEER_ENDED: u64 = 1 << 8;
 const ACCEPTED: u64 = 1 << 9;
+const MESSAGES: u64 = 1 << 10;
 
 impl Status {
     /// The slot that nobody has used yet; what its zeros mean.
-    pub(crate) const UNUSED: Self =
-        Self { generation: 0, errno: 0, peer_ended: false, accepted: false, state: State::Free };
+    pub(crate) const UNUSED: Self = Self {
+        generation: 0,
+        errno: 0,
+        peer_ended: false,
+        accepted: false,
+        messages: false,
+        state: State::Free,
+    };
 
     pub(crate) fn to_word(self) -> u64 {
         let state = match self.state {
@@ -48,6 +57,7 @@ impl Status {
             | u64::from(self.errno) << 16
             | if self.peer_ended { PEER_ENDED } else { 0 }
             | if self.accepted { ACCEPTED } else { 0 }
+            | if self.messages { MESSAGES } else { 0 }
             | state
     }
 
@@ -58,6 +68,7 @@ impl Status {
             errno: (word >> 16) as u16,
             peer_ended: word & PEER_ENDED != 0,
             accepted: word & ACCEPTED != 0,
+            messages: word & MESSAGES != 0,
             state: match word & 0xff {
                 1 => State::Connecting,
                 2 => State::Open,
@@ -103,9 +114,12 @@ mod tests {
     fn words_say_what_was_put_into_them() {
         assert_eq!(Status::UNUSED.to_word(), 0);
         for state in [State::Free, State::Connecting, State::Open, State::Closed] {
-            for (peer_ended, accepted) in [(false, true), (true, false)] {
+            for (peer_ended, accepted, messages) in
+                [(false, true, false), (true, false, false), (false, false, true)]
+            {
                 let generation = u32::MAX - 1;
-                let status = Status { generation, errno: 104, peer_ended, accepted, state };
+                let errno = 104;
+                let status = Status { generation, errno, peer_ended, accepted, messages, state };
                 assert_eq!(Status::from_word(status.to_word()), status);
             }
         }
