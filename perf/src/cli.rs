@@ -16,10 +16,12 @@ Examples:
   vmsgr-bench load 127.0.0.1:7400 --connections 16 --size 4096 --verify
   vmsgr-bench load 127.0.0.1:7400 --idle --connections 1000 --duration 10 --pid $(pidof vmsgrd)
   vmsgr-bench load 127.0.0.1:7400 --rate 20000 --connections 8
+  vmsgr-bench osd 127.0.0.1:6800 --connections 4 --depth 32 --size 4096 --core 1
   vmsgr-bench suite --out figures
   vmsgr-bench suite --quick --only ping,fan --peers vmsgrd,epoll
   vmsgr-bench suite --kind relay --rounds 7 --out relay
   vmsgr-bench suite --kind app --app-core 0 --out app
+  vmsgr-bench suite --kind msgr2 --out msgr2
   vmsgr-bench spin --out figures
   vmsgr-bench frames
   vmsgr-bench compare before/results.json after/results.json
@@ -42,6 +44,13 @@ Examples:
   vmsgr-bench load 127.0.0.1:7400 --rate 20000 --connections 8
   vmsgr-bench load 127.0.0.1:7400 --idle --connections 1000 --duration 10 --pid $(pidof vmsgrd)")]
     Load(Load),
+    /// Load whoever answers operations of Ceph's OSDs, as msgr2 clients do, and measure it
+    #[command(after_help = "\
+Examples:
+  vmsgr-bench serve osd-null --listen 127.0.0.1:6800 --core 0
+  vmsgr-bench osd 127.0.0.1:6800 --depth 32 --size 4096 --core 1 --pid $(pgrep -n vmsgr-bench)
+  vmsgr-bench osd 127.0.0.1:6800 --connections 16 --size 65536 --read-fraction 0.7 --json osd.json")]
+    Osd(Osd),
     /// Measure servers side by side, under every workload
     #[command(after_help = "\
 Examples:
@@ -126,6 +135,38 @@ pub struct Load {
 }
 
 #[derive(Debug, Args)]
+pub struct Osd {
+    /// Where it listens, HOST:PORT
+    #[arg(value_parser = address)]
+    pub addr: SocketAddr,
+    /// Clients, each with a connection and an object of its own
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pub connections: usize,
+    /// Operations in flight of each client
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pub depth: usize,
+    /// Bytes that an operation writes or reads, at most 4 MiB
+    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
+    pub size: u32,
+    /// How long to measure, after 0.3 s of warm-up
+    #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
+    pub duration: Duration,
+    /// Share of the operations that read instead of writing, from 0 to 1
+    #[arg(long, default_value = "0", value_name = "F", value_parser = share)]
+    pub read_fraction: f64,
+    /// Process whose CPU time, context switches and system calls are counted: the server. The last
+    /// for 0.3 s after the rest, as root by tracepoints, else by strace
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Core to run on
+    #[arg(long)]
+    pub core: Option<usize>,
+    /// Write what was measured to a file as well
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct Suite {
     /// Samples of each server under each workload
     #[arg(long, default_value_t = 5, value_parser = at_least_one)]
@@ -180,6 +221,7 @@ pub enum Kinds {
     Echo,
     Relay,
     App,
+    Msgr2,
     All,
 }
 
@@ -197,7 +239,8 @@ impl Suite {
             Kinds::Echo => vec![Kind::Echo],
             Kinds::Relay => vec![Kind::Relay],
             Kinds::App => applications,
-            Kinds::All => [vec![Kind::Echo, Kind::Relay], applications].concat(),
+            Kinds::Msgr2 => vec![Kind::Msgr2],
+            Kinds::All => [vec![Kind::Echo, Kind::Relay], applications, vec![Kind::Msgr2]].concat(),
         })
     }
 }
@@ -283,6 +326,8 @@ pub enum Builtin {
     AppEpoll,
     /// The echo as an application of vmsgrd, over shared memory
     AppShm,
+    /// An OSD that stores nothing, on a plain epoll loop
+    OsdNull,
 }
 
 /// Where a built-in server listens.
@@ -302,7 +347,11 @@ fn listen(text: &str) -> Result<Listen, String> {
 impl Builtin {
     /// What it does with the bytes.
     pub fn service(self) -> &'static str {
-        if matches!(self, Self::EpollRelay) { "relay" } else { "echo" }
+        match self {
+            Self::EpollRelay => "relay",
+            Self::OsdNull => "osd-null",
+            _ => "echo",
+        }
     }
 }
 
@@ -335,6 +384,14 @@ fn per_second(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A part of the whole.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("must be a number from 0 to 1".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -356,6 +413,8 @@ mod tests {
         for bad in ["0", "-1", "nan", "inf", "1e9", "2s"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
+        assert_eq!([share("0"), share("0.7"), share("1")], [Ok(0.0), Ok(0.7), Ok(1.0)]);
+        assert!(share("1.1").is_err() && share("-0.1").is_err() && share("nan").is_err());
     }
 
     #[test]

@@ -72,6 +72,21 @@ impl Data {
     }
 }
 
+/// AES-128-GCM of a crate with the interface that ring has and aws-lc-rs shares.
+macro_rules! aes_gcm_of {
+    ($crypto:ident) => {
+        |data: &mut Data| {
+            use $crypto::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+            let key = UnboundKey::new(&AES_128_GCM, &SECRET[..16]).expect("16 bytes");
+            let nonce = Nonce::assume_unique_for_key([0; 12]);
+            let key = LessSafeKey::new(key);
+            let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut data.plain);
+            let _ = black_box(tag.expect("it is short enough"));
+            1
+        }
+    };
+}
+
 fn subjects() -> Vec<Subject> {
     let (mut sealer, _) = secrets(Side::Initiator);
     vec![
@@ -103,32 +118,8 @@ fn subjects() -> Vec<Subject> {
                 1
             }),
         ),
-        (
-            "aes-128-gcm, aws-lc-rs",
-            Baseline::Aes,
-            Box::new(|data| {
-                use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-                let key =
-                    LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &SECRET[..16]).expect("16"));
-                let nonce = Nonce::assume_unique_for_key([0; 12]);
-                let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut data.plain);
-                let _ = black_box(tag.expect("it is short enough"));
-                1
-            }),
-        ),
-        (
-            "aes-128-gcm, ring",
-            Baseline::Aes,
-            Box::new(|data| {
-                use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-                let key =
-                    LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &SECRET[..16]).expect("16"));
-                let nonce = Nonce::assume_unique_for_key([0; 12]);
-                let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut data.plain);
-                let _ = black_box(tag.expect("it is short enough"));
-                1
-            }),
-        ),
+        ("aes-128-gcm, aws-lc-rs", Baseline::Aes, Box::new(aes_gcm_of!(aws_lc_rs))),
+        ("aes-128-gcm, ring", Baseline::Aes, Box::new(aes_gcm_of!(ring))),
         (
             "aes-128-gcm, RustCrypto",
             Baseline::Aes,

@@ -58,6 +58,7 @@ pub mod cores;
 pub mod frames;
 pub mod latency;
 pub mod load;
+pub mod msgr2_stream;
 pub mod peers;
 pub mod picture;
 pub mod probe;

@@ -11,6 +11,7 @@ mod connection;
 mod flight;
 mod generator;
 pub mod idle;
+pub mod osd;
 mod pace;
 mod pattern;
 mod slow;
@@ -135,6 +136,11 @@ impl Outcome {
     /// Microseconds of the server's CPU per message.
     pub fn cpu_us_per_message(&self) -> Option<f64> {
         self.server.map(|usage| usage.cpu_s * 1e6 / self.messages.max(1) as f64)
+    }
+
+    /// Microseconds of the generator's own CPU per message.
+    pub fn own_cpu_us_per_message(&self) -> f64 {
+        self.generator.busy * self.seconds * 1e6 / self.messages.max(1) as f64
     }
 
     /// Microseconds of the CPU per message that the process at `place` has used.

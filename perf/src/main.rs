@@ -18,8 +18,11 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use vmsgr_perf::load::churn::{self, ChurnOptions};
 use vmsgr_perf::load::idle::{self, IdleOptions, IdleOutcome};
+use vmsgr_perf::load::osd::{self, OsdOptions};
 use vmsgr_perf::load::{self, Outcome, WARM_UP};
-use vmsgr_perf::peers::{self, app_shm, epoll, epoll_relay, monoio_echo, sleep_poll, tokio_echo};
+use vmsgr_perf::peers::{
+    self, app_shm, epoll, epoll_relay, monoio_echo, osd_null, sleep_poll, tokio_echo,
+};
 use vmsgr_perf::probe::{Probed, Watched};
 use vmsgr_perf::suite::peer::{Peer, Place};
 use vmsgr_perf::suite::report::Report;
@@ -28,11 +31,12 @@ use vmsgr_perf::table::{Table, figure, rate};
 use vmsgr_perf::workload::Workload;
 use vmsgr_perf::{compare, cores, frames, spin, suite};
 
-use cli::{Builtin, Cli, Command, Compare, Listen, Load, Merge, Serve, Spin, Suite};
+use cli::{Builtin, Cli, Command, Compare, Listen, Load, Merge, Osd, Serve, Spin, Suite};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Load(arguments) => load(&arguments),
+        Command::Osd(arguments) => osd(&arguments),
         Command::Suite(arguments) => suite(arguments),
         Command::Spin(arguments) => spin(arguments),
         Command::Compare(arguments) => compare(&arguments),
@@ -55,9 +59,8 @@ fn main() -> ExitCode {
 fn load(arguments: &Load) -> Result<()> {
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
-    let progress = progress(arguments)?;
-    let watched = |pid: u32| Watched { pid, reports: None };
-    let servers: Vec<Watched> = arguments.pid.map(watched).into_iter().collect();
+    let progress = progress(arguments.duration, arguments.connections, arguments.addr)?;
+    let servers = watched(arguments.pid);
     let probe = arguments.pid.map(|_| load::PROBED);
     if arguments.idle {
         let options = IdleOptions {
@@ -104,19 +107,44 @@ fn load(arguments: &Load) -> Result<()> {
         load::run(&options, &stop)?
     };
     progress.finish_and_clear();
-    print!("{}", load_table(&outcome));
+    print!("{}", load_table(&outcome, ("msgs", "message")));
     save(arguments.json.as_deref(), &outcome)
 }
 
+fn osd(arguments: &Osd) -> Result<()> {
+    cores::raise_descriptor_limit()?;
+    let stop = stop_on_signals()?;
+    let progress = progress(arguments.duration, arguments.connections, arguments.addr)?;
+    let options = OsdOptions {
+        address: arguments.addr,
+        connections: arguments.connections,
+        depth: arguments.depth,
+        size: arguments.size as usize,
+        read_fraction: arguments.read_fraction,
+        duration: arguments.duration,
+        warm_up: WARM_UP,
+        core: arguments.core,
+        servers: watched(arguments.pid),
+        probe: arguments.pid.map(|_| load::PROBED),
+    };
+    let outcome = osd::run(&options, &stop)?;
+    progress.finish_and_clear();
+    print!("{}", load_table(&outcome, ("ops", "operation")));
+    save(arguments.json.as_deref(), &outcome)
+}
+
+/// The one process that is looked at, if any is.
+fn watched(pid: Option<u32>) -> Vec<Watched> {
+    pid.map(|pid| Watched { pid, reports: None }).into_iter().collect()
+}
+
 /// A line that shows how long it has been running, where stderr is a terminal.
-fn progress(arguments: &Load) -> Result<ProgressBar> {
+fn progress(duration: Duration, connections: usize, address: SocketAddr) -> Result<ProgressBar> {
     let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}")?;
     let progress = ProgressBar::new_spinner().with_style(style).with_message(format!(
-        "of {} s and {} s of warm-up: {} connections to {}",
-        arguments.duration.as_secs_f64(),
+        "of {} s and {} s of warm-up: {connections} connections to {address}",
+        duration.as_secs_f64(),
         WARM_UP.as_secs_f64(),
-        arguments.connections,
-        arguments.addr
     ));
     progress.enable_steady_tick(Duration::from_millis(250));
     Ok(progress)
@@ -230,6 +258,7 @@ fn serve(arguments: &Serve) -> Result<()> {
             epoll_relay::serve(&listener, upstream)
         }
         Builtin::AppEpoll => epoll::serve(&listener, epoll::Wait::Sleep, buffer),
+        Builtin::OsdNull => return osd_null::serve(&listener).context("the server stopped"),
         Builtin::AppShm => unreachable!("it has no listener"),
     }
     .context("the server stopped")
@@ -276,10 +305,18 @@ fn vmsgrd_beside_this() -> Result<PathBuf> {
     Ok(this.with_file_name("vmsgrd"))
 }
 
-fn load_table(outcome: &Outcome) -> String {
+/// What a load brought, of what has this name in a column's head and in full.
+fn load_table(outcome: &Outcome, (units, unit): (&str, &str)) -> String {
     let latency = &outcome.latency;
-    let mut table =
-        Table::new(["msgs/s", "MB/s", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us"]);
+    let mut table = Table::new([
+        &format!("{units}/s"),
+        "MB/s",
+        "p50 us",
+        "p90 us",
+        "p99 us",
+        "p99.9 us",
+        "max us",
+    ]);
     let mut cells = vec![rate(outcome.messages_per_s()), figure(outcome.megabytes_per_s())];
     cells.extend(
         [latency.p50_us, latency.p90_us, latency.p99_us, latency.p99_9_us, latency.max_us]
@@ -291,24 +328,26 @@ fn load_table(outcome: &Outcome) -> String {
         (outcome.cpu_us_per_message(), outcome.switches_per_message())
     {
         text += &format!(
-            "server, per message: {} us CPU, {voluntary:.4} voluntary and {involuntary:.4} \
+            "server, per {unit}: {} us CPU, {voluntary:.4} voluntary and {involuntary:.4} \
              involuntary context switches\n",
             figure(cpu)
         );
     }
     if let Some(probed) = &outcome.probed {
-        text += &system_calls(probed, probed.all_system_calls_per_message(), "per message");
+        text +=
+            &system_calls(probed, probed.all_system_calls_per_message(), &format!("per {unit}"));
     }
     text += &format!(
-        "generator: {:.0}% busy, waited for its core {:.1}% of the time, \
+        "generator, per {unit}: {} us CPU; {:.0}% busy, waited for its core {:.1}% of the time, \
              found {} connections ready per wait\n",
+        figure(outcome.own_cpu_us_per_message()),
         outcome.generator.busy * 100.0,
         outcome.generator.waited * 100.0,
         figure(outcome.generator.ready_per_wait)
     );
     if let Some(open) = outcome.open_loop {
         text += &format!(
-            "open loop: {} msgs/s were due, {} unanswered at the end\n",
+            "open loop: {} {units}/s were due, {} unanswered at the end\n",
             rate(open.rate),
             open.unanswered
         );

@@ -24,6 +24,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cores;
 use crate::load::churn::{self, ChurnOptions};
 use crate::load::idle::{self, IdleOptions};
+use crate::load::osd::{self, OsdOptions};
 use crate::load::{self, PROBED, WARM_UP};
 use crate::workload::{Kind, Shape, Workload};
 use disturbance::{Disturbance, Watch};
@@ -255,6 +256,21 @@ fn measure(
         Shape::Idle { connections } => {
             let options = IdleOptions { address, connections, duration, warm_up, core, servers };
             Measured::Idle(idle::run(&options, stop)?)
+        }
+        Shape::Osd { depth, size } => {
+            let options = OsdOptions {
+                address,
+                connections: 1,
+                depth,
+                size,
+                read_fraction: 0.0,
+                duration,
+                warm_up,
+                core,
+                servers,
+                probe,
+            };
+            Measured::Load(osd::run(&options, stop)?)
         }
     };
     Ok((measured, alone_p99_us))

@@ -17,11 +17,13 @@ pub enum Kind {
     App,
     /// The same, with the application on the core of the generator.
     AppApart,
+    /// Answers operations of Ceph's OSDs.
+    Msgr2,
 }
 
 /// A named load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Workload {
     /// One connection, one message at a time: how long a message takes when nothing else happens.
     Ping,
@@ -41,7 +43,51 @@ pub enum Workload {
     Churn,
     /// As fan, beside some that send and never read: do they slow the others down?
     Slow,
+    /// Operations one at a time, which write this much.
+    Write64,
+    /// The same, many at a time.
+    Write64Deep,
+    /// And more.
+    Write4k,
+    /// Many at a time.
+    Write4kDeep,
+    /// And more.
+    Write64k,
+    /// Many at a time.
+    Write64kDeep,
+    /// And more.
+    Write1m,
+    /// Many at a time.
+    Write1mDeep,
 }
+
+/// Of echoes, alone or as an application.
+const ECHOED: [Workload; 9] = [
+    Workload::Ping,
+    Workload::Fan,
+    Workload::Pipeline,
+    Workload::Op4k,
+    Workload::Bulk,
+    Workload::Crowd,
+    Workload::Idle,
+    Workload::Churn,
+    Workload::Slow,
+];
+
+/// Of OSDs.
+const OPERATIONS: [Workload; 8] = [
+    Workload::Write64,
+    Workload::Write64Deep,
+    Workload::Write4k,
+    Workload::Write4kDeep,
+    Workload::Write64k,
+    Workload::Write64kDeep,
+    Workload::Write1m,
+    Workload::Write1mDeep,
+];
+
+/// Operations in flight of the deep ones.
+const DEEP: usize = 32;
 
 /// What a workload puts on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +116,13 @@ pub enum Shape {
         /// Connections.
         connections: usize,
     },
+    /// Operations of one client of an OSD.
+    Osd {
+        /// Operations in flight.
+        depth: usize,
+        /// Bytes that each writes.
+        size: usize,
+    },
 }
 
 impl Kind {
@@ -80,6 +133,7 @@ impl Kind {
             Self::Relay => "relay",
             Self::App => "app",
             Self::AppApart => "app-apart",
+            Self::Msgr2 => "msgr2",
         }
     }
 
@@ -90,12 +144,18 @@ impl Kind {
             Self::Relay => "Relay, with the server behind it beside the generator",
             Self::App => "An echo as an application, on the core of its daemon or proxy",
             Self::AppApart => "An echo as an application, on the core of the generator",
+            Self::Msgr2 => "An OSD that stores nothing, over msgr2 with crcs",
         }
     }
 
     /// There is an application, apart from who has the sockets.
     pub fn is_app(self) -> bool {
         matches!(self, Self::App | Self::AppApart)
+    }
+
+    /// What is counted.
+    pub fn unit(self) -> &'static str {
+        if self == Self::Msgr2 { "op" } else { "msg" }
     }
 
     /// Before a workload's name, where it is not the echo.
@@ -107,7 +167,8 @@ impl Kind {
     pub fn workloads(self) -> &'static [Workload] {
         use Workload::{Bulk, Fan, Op4k, Ping, Pipeline};
         match self {
-            Self::Echo | Self::App | Self::AppApart => Workload::value_variants(),
+            Self::Echo | Self::App | Self::AppApart => &ECHOED,
+            Self::Msgr2 => &OPERATIONS,
             Self::Relay => &[Ping, Fan, Pipeline, Op4k, Bulk],
         }
     }
@@ -117,6 +178,7 @@ impl Workload {
     /// What it is in numbers.
     pub fn shape(self) -> Shape {
         let closed = |connections, depth, size| Shape::Closed { connections, depth, size, slow: 0 };
+        let osd = |depth, size| Shape::Osd { depth, size };
         match self {
             Self::Ping => closed(1, 1, 64),
             Self::Fan => closed(64, 1, 64),
@@ -127,6 +189,14 @@ impl Workload {
             Self::Idle => Shape::Idle { connections: 1000 },
             Self::Churn => Shape::Churn { at_once: 16, size: 64 },
             Self::Slow => Shape::Closed { connections: 64, depth: 1, size: 64, slow: 8 },
+            Self::Write64 => osd(1, 64),
+            Self::Write64Deep => osd(DEEP, 64),
+            Self::Write4k => osd(1, 4096),
+            Self::Write4kDeep => osd(DEEP, 4096),
+            Self::Write64k => osd(1, 64 * 1024),
+            Self::Write64kDeep => osd(DEEP, 64 * 1024),
+            Self::Write1m => osd(1, 1024 * 1024),
+            Self::Write1mDeep => osd(DEEP, 1024 * 1024),
         }
     }
 
@@ -142,6 +212,14 @@ impl Workload {
             Self::Idle => "idle",
             Self::Churn => "churn",
             Self::Slow => "slow",
+            Self::Write64 => "write64",
+            Self::Write64Deep => "write64-deep",
+            Self::Write4k => "write4k",
+            Self::Write4kDeep => "write4k-deep",
+            Self::Write64k => "write64k",
+            Self::Write64kDeep => "write64k-deep",
+            Self::Write1m => "write1m",
+            Self::Write1mDeep => "write1m-deep",
         }
     }
 }
@@ -163,6 +241,9 @@ impl std::fmt::Display for Shape {
                 write!(f, "connect, one exchange of {size} B, close; {at_once} at a time")
             }
             Self::Idle { connections } => write!(f, "{connections} connections, nothing sent"),
+            Self::Osd { depth, size } => {
+                write!(f, "1 client, {depth} operations in flight, each writes {size} B")
+            }
         }
     }
 }
@@ -176,7 +257,14 @@ mod tests {
         for &workload in Workload::value_variants() {
             let value = workload.to_possible_value().unwrap();
             assert_eq!(value.get_name(), workload.name());
+            // And those of the files.
+            assert_eq!(serde_json::to_value(workload).unwrap(), workload.name());
         }
+        // Each says something about somebody.
+        let measured = |workload| {
+            Kind::value_variants().iter().any(|kind| kind.workloads().contains(workload))
+        };
+        assert!(Workload::value_variants().iter().all(measured));
         for &kind in Kind::value_variants() {
             assert_eq!(kind.to_possible_value().unwrap().get_name(), kind.name());
         }

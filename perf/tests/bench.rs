@@ -259,6 +259,59 @@ fn an_application_is_measured_apart_from_who_stands_before_it() {
     assert_eq!(json["sections"][0]["rounds"].as_array().unwrap().len(), 2);
 }
 
+fn osd(address: SocketAddr, arguments: &str) -> Output {
+    let address = address.to_string();
+    bench(&["osd", &address]).args(arguments.split_whitespace()).output().unwrap()
+}
+
+/// The last ones do not fit into the sockets' buffers: short writes and EPOLLOUT, on both sides.
+#[test]
+fn operations_of_every_shape_are_answered_and_told() {
+    let server = serve("osd-null");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for shape in [
+        "--size 1",
+        "--connections 20 --depth 16 --size 64",
+        "--connections 3 --depth 3 --size 100003 --read-fraction 0.5",
+        "--depth 4 --size 4194304 --read-fraction 1",
+        "--connections 2 --depth 4 --size 3000000",
+    ] {
+        let more =
+            format!("--duration 0.2 --pid {} --json {}", server.pid(), file.path().display());
+        let text = success(&osd(server.address(), &format!("{shape} {more}")));
+        for part in ["ops/s", "p99 us", "server, per operation: ", "generator, per operation: "] {
+            assert!(text.contains(part), "{shape}\n{text}");
+        }
+        assert!(!text.contains("no reply"), "{shape}\n{text}");
+        let json = read_json(file.path());
+        assert!(json["messages"].as_u64().unwrap() > 0, "{shape} {json}");
+        assert!(json["server"]["cpu_s"].as_f64().unwrap() > 0.0, "{shape} {json}");
+    }
+}
+
+#[test]
+fn who_is_no_osd_is_an_error_that_says_so() {
+    // An echo says our own banner back, and our own frames, which a server does not say.
+    let stderr = failure(&osd(serve("epoll").address(), "--duration 1"));
+    assert!(stderr.contains("client 0 of 127.0.0.1:"), "{stderr}");
+    assert!(stderr.contains("the session is over"), "{stderr}");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stderr = failure(&osd(silent.local_addr().unwrap(), "--duration 10 --connections 2"));
+    let wanted = "completed no operation for 5 s; 0 are in flight on 2 connections, 0 of which";
+    assert!(stderr.contains(wanted), "{stderr}");
+}
+
+#[test]
+fn operations_are_compared_with_what_the_protocol_alone_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--kind", "msgr2", "--only", "write64,write64k-deep", "--peers", "osd-null"];
+    let Some(text) = suite(&arguments, folder.path()) else { return };
+    let title = "## msgr2 write64k-deep: 1 client, 32 operations in flight, each writes 65536 B";
+    assert!(text.contains(title) && text.contains("ops/s"), "{text}");
+    let picture = std::fs::read_to_string(folder.path().join("msgr2-throughput.svg")).unwrap();
+    assert!(picture.contains("operations per second"), "{picture}");
+}
+
 #[test]
 fn system_calls_are_counted_or_it_is_said_why_not() {
     let server = serve("epoll");

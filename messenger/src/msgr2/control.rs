@@ -144,8 +144,8 @@ pub struct SessionReconnect {
     pub msg_seq: u64,
 }
 
-/// When a keepalive was sent, by the clock of its sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A time, by the clock of its sender: when a keepalive was sent, say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timestamp {
     /// Seconds.
     pub seconds: u32,

@@ -13,7 +13,7 @@
 //! state of one stream (`state.rs`, `transcript.rs`, `auth.rs`, `keepalive.rs`, `output.rs`),
 //! `session.rs` what outlives it (`outbox.rs`, `throttle.rs`, `backoff.rs`, `policy.rs`), and
 //! `registry.rs` the rules by which the two find each other. `osd_null.rs` answers operations on
-//! objects without storing any.
+//! objects without storing any; `osd_request.rs` asks for them.
 //!
 //! # Example
 //!
@@ -58,6 +58,7 @@ mod limits;
 mod message;
 mod osd_null;
 mod osd_op;
+mod osd_request;
 mod outbox;
 mod output;
 mod policy;
@@ -98,6 +99,7 @@ pub use limits::Limits;
 pub use message::{Message, Received};
 pub use osd_null::OsdNull;
 pub use osd_op::{OSD_OP, OSD_OP_REPLY};
+pub use osd_request::{OsdRequest, osd_result};
 pub use output::Slices;
 pub use policy::Policy;
 pub use preamble::SEGMENTS;

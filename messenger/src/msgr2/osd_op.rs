@@ -11,7 +11,7 @@ pub const OSD_OP: u16 = 42;
 pub const OSD_OP_REPLY: u16 = 43;
 
 /// The version of both that is spoken here.
-const VERSION: u16 = 8;
+pub(super) const VERSION: u16 = 8;
 /// The oldest decoder that understands our replies.
 const REPLY_COMPAT: u16 = 2;
 /// `CEPH_MSG_PRIO_DEFAULT`.
@@ -22,19 +22,19 @@ const HEADER_FLAGS: u8 = 3;
 /// `CEPH_OSD_FLAG_ACK` and `CEPH_OSD_FLAG_ONDISK`: it is done, and safe.
 const DONE: u32 = 5;
 /// `CEPH_OSD_FLAG_WRITE`.
-const WRITE: u32 = 0x20;
+pub(super) const WRITE: u32 = 0x20;
 
 /// `CEPH_OSD_OP_READ`.
-const READ: u16 = 0x1201;
+pub(super) const READ: u16 = 0x1201;
 /// `CEPH_OSD_OP_STAT`.
 const STAT: u16 = 0x1202;
 
 /// Bytes of an encoded operation.
-const STEP: usize = 38;
+pub(super) const STEP: usize = 38;
 /// Bytes of a placement group's name.
-const PG: usize = 17;
+pub(super) const PG: usize = 17;
 /// Bytes that trace a request.
-const TRACE: usize = 24;
+pub(super) const TRACE: usize = 24;
 
 /// Ceph itself puts no more steps than this into one operation.
 const MOST_STEPS: u16 = 1024;

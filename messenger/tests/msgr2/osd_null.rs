@@ -132,3 +132,24 @@ fn pings_are_answered_and_what_is_not_known_is_not() {
     let other = MessageHeader { kind: 4000, ..Default::default() };
     assert_eq!(osd.answer(&other, b"anything"), Ok(None));
 }
+
+#[test]
+fn a_request_is_that_of_cephs_client() {
+    let object = |name: &str, group, hash, seconds, nanoseconds| {
+        let time = Timestamp { seconds, nanoseconds };
+        OsdRequest { pool: 1, hash, group, epoch: 7, object: name.into(), time }
+    };
+    let time_of = |front: &[u8], at: usize| u32::from_le_bytes(*front[at..].first_chunk().unwrap());
+    // The captured script reads 100 bytes at 4,990, and writes 60 at 1,000; the time is the client's.
+    let (header, front) = operation(6);
+    let read = object("vec-full", 0, 0x8be7_6370, 0, 0).read(6, 4990, 100);
+    assert_eq!(read.front, front);
+    let (write_header, front) = operation(3);
+    let (seconds, nanoseconds) = (time_of(&front, 91), time_of(&front, 95));
+    let write = object("vec-part", 1, 0x0295_64b9, seconds, nanoseconds);
+    let write = write.write(3, 1000, vec![0; 60].into());
+    assert_eq!(write.front, front);
+    for (theirs, ours) in [(header, read.header), (write_header, write.header)] {
+        assert_eq!(MessageHeader { seq: theirs.seq, ack_seq: theirs.ack_seq, ..ours }, theirs);
+    }
+}

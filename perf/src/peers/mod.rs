@@ -1,5 +1,4 @@
-//! The servers vmsgrd is measured against: each an echo as somebody who knows the tool would write
-//! it.
+//! The servers vmsgr is measured against: each as somebody who knows the tool would write it.
 //!
 //! They share what is not being compared (the listening socket, the two lines on stdout that
 //! `vmsgrd` prints as well) and nothing else. A new peer is a file here, or any program that prints
@@ -9,6 +8,7 @@ pub mod app_shm;
 pub mod epoll;
 pub mod epoll_relay;
 pub mod monoio_echo;
+pub mod osd_null;
 pub mod sleep_poll;
 pub mod tokio_echo;
 

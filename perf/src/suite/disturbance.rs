@@ -41,7 +41,7 @@ impl Disturbance {
         let waited = measured.server().map_or(0.0, |usage| usage.waited_s) / measured.seconds();
         let server_waited = if kind.is_app() { 0.0 } else { waited };
         let generator_waited = match (measured, kind) {
-            (Measured::Load(outcome), Kind::Echo) => outcome.generator.waited,
+            (Measured::Load(outcome), Kind::Echo | Kind::Msgr2) => outcome.generator.waited,
             (Measured::Load(outcome), Kind::App) => (outcome.generator.waited - WAKING).max(0.0),
             (Measured::Load(_), Kind::Relay | Kind::AppApart) => 0.0,
             // It only sleeps.

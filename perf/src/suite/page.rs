@@ -78,7 +78,13 @@ fn pictures(report: &Report) -> Vec<Picture> {
 
 /// What the servers do, where the name does not say it.
 fn what(kind: Kind) -> String {
-    if kind.is_app() { format!("{}. ", kind.words()) } else { String::new() }
+    let says_it = matches!(kind, Kind::Echo | Kind::Relay);
+    if says_it { String::new() } else { format!("{}. ", kind.words()) }
+}
+
+/// What is counted, in full.
+fn counted(kind: Kind) -> &'static str {
+    if kind == Kind::Msgr2 { "operation" } else { "message" }
 }
 
 fn is_idle(section: &Section) -> bool {
@@ -88,7 +94,7 @@ fn is_idle(section: &Section) -> bool {
 fn throughput(kind: Kind, sections: &[&Section]) -> Document {
     let mark = |section: &Section, peer| bar(section.spread(peer, RATE), rate);
     grid(
-        &format!("{}: messages per second", kind.name()),
+        &format!("{}: {}s per second", kind.name(), counted(kind)),
         &format!(
             "{}Longer is better. The bar is the median of the rounds, the line goes from the least to \
              the most. Every panel has its own scale. churn: connections per second. * disturbed \
@@ -134,7 +140,7 @@ fn cpu(kind: Kind, sections: &[&Section]) -> Document {
     let parts =
         if kind.is_app() { "Full: who has the sockets; light: the application. " } else { "" };
     grid(
-        &format!("{}: CPU time of {of} per message", kind.name()),
+        &format!("{}: CPU time of {of} per {}", kind.name(), counted(kind)),
         &format!(
             "{}Shorter is better. {parts}User and system time. idle: per second, with nothing to do.",
             what(kind)
@@ -181,8 +187,8 @@ fn panels(sections: &[&Section], mark: impl Fn(&Section, Peer) -> Mark) -> Vec<P
 /// The daemon stands out; relatives look related.
 fn colour(peer: Peer) -> &'static str {
     match peer {
-        Peer::Vmsgrd | Peer::VmsgrdRelay | Peer::AppShm => "#c8102e",
-        Peer::Epoll | Peer::EpollRelay | Peer::AppEpoll => "#5b6c7d",
+        Peer::Vmsgrd | Peer::VmsgrdRelay | Peer::AppShm | Peer::VmsgrdOsd => "#c8102e",
+        Peer::Epoll | Peer::EpollRelay | Peer::AppEpoll | Peer::OsdNull => "#5b6c7d",
         Peer::EpollSpin => "#9aa7b4",
         Peer::Tokio => "#3f7cac",
         Peer::MonoioEpoll => "#7fb7be",

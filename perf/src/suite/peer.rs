@@ -53,6 +53,10 @@ pub enum Peer {
     AppHaproxy,
     /// The same over shared memory, behind the daemon.
     AppShm,
+    /// The daemon as an OSD that stores nothing.
+    VmsgrdOsd,
+    /// The same on a plain epoll loop: what the protocol alone costs.
+    OsdNull,
 }
 
 /// A peer that takes no part, and why: it is shown, never left out silently.
@@ -107,6 +111,8 @@ impl Peer {
             Self::AppEpoll => "app-epoll",
             Self::AppHaproxy => "app-haproxy",
             Self::AppShm => "app-shm",
+            Self::VmsgrdOsd => "vmsgrd-osd",
+            Self::OsdNull => "osd-null",
         }
     }
 
@@ -115,13 +121,14 @@ impl Peer {
         match self {
             Self::VmsgrdRelay | Self::Haproxy | Self::EpollRelay => kind == Kind::Relay,
             Self::AppEpoll | Self::AppHaproxy | Self::AppShm => kind.is_app(),
+            Self::VmsgrdOsd | Self::OsdNull => kind == Kind::Msgr2,
             _ => kind == Kind::Echo,
         }
     }
 
     /// It is the daemon.
     pub fn is_vmsgrd(self) -> bool {
-        matches!(self, Self::Vmsgrd | Self::VmsgrdRelay | Self::AppShm)
+        matches!(self, Self::Vmsgrd | Self::VmsgrdRelay | Self::AppShm | Self::VmsgrdOsd)
     }
 
     /// It is one whom the daemon has to be level with: what uses epoll and sleeps when there is
@@ -129,7 +136,12 @@ impl Peer {
     pub fn is_reference(self) -> bool {
         matches!(
             self,
-            Self::Epoll | Self::Tokio | Self::MonoioEpoll | Self::Haproxy | Self::AppEpoll
+            Self::Epoll
+                | Self::Tokio
+                | Self::MonoioEpoll
+                | Self::Haproxy
+                | Self::AppEpoll
+                | Self::OsdNull
         )
     }
 
@@ -207,6 +219,7 @@ impl Peer {
         let core = place.server_core;
         match self {
             Self::Vmsgrd => Ok(vmsgrd(place, "127.0.0.1:0=echo")),
+            Self::VmsgrdOsd => Ok(vmsgrd(place, "127.0.0.1:0=osd-null")),
             Self::VmsgrdRelay => Ok(vmsgrd(place, &format!("127.0.0.1:0=relay:{upstream}"))),
             Self::EpollRelay => {
                 let mut command = builtin(self, core)?;
@@ -394,6 +407,9 @@ mod tests {
             text_of(*kinds.copied().find(|&kind| peer.takes_part_in(kind)).as_ref().unwrap(), peer)
         };
         assert_eq!(text(Peer::Vmsgrd), "vmsgrd --core-mask 0x2 -l 127.0.0.1:0=echo");
+        assert_eq!(text(Peer::VmsgrdOsd), "vmsgrd --core-mask 0x2 -l 127.0.0.1:0=osd-null");
+        let osd = text(Peer::OsdNull);
+        assert!(osd.ends_with(" serve osd-null --listen 127.0.0.1:0 --core 1"), "{osd}");
         let spin = text(Peer::EpollSpin);
         assert!(spin.ends_with(" serve epoll-spin --listen 127.0.0.1:0 --core 1"), "{spin}");
         let relay = text(Peer::VmsgrdRelay);

@@ -11,8 +11,8 @@ use super::Options;
 use super::machine::Machine;
 use super::peer::Peer;
 use super::summary::{
-    CALLS, CPU, FRONT_CALLS, FRONT_CPU, Figure, LAST_CALLS, LAST_CPU, P50, P99, RATE, RUNG, SAVED,
-    Section, Spread,
+    CALLS, CPU, FRONT_CALLS, FRONT_CPU, Figure, LAST_CALLS, LAST_CPU, OWN_CPU, P50, P99, RATE,
+    RUNG, SAVED, Section, Spread,
 };
 use super::verdict::{Verdict, verdict};
 use crate::load::WARM_UP;
@@ -175,7 +175,7 @@ impl Section {
     /// The figures; a row for each peer, and for each that is absent the reason.
     pub fn table(&self) -> Table {
         let mut table = match self.workload.shape() {
-            Shape::Closed { .. } | Shape::Churn { .. } => load_table(self),
+            Shape::Closed { .. } | Shape::Churn { .. } | Shape::Osd { .. } => load_table(self),
             Shape::Idle { .. } => idle_table(self),
         };
         for absent in &self.absent {
@@ -190,12 +190,14 @@ fn load_table(section: &Section) -> Table {
     let against = reference.map_or("ratio", Peer::name);
     let what = match section.workload.shape() {
         Shape::Churn { .. } => "conns/s (min-max)",
+        Shape::Osd { .. } => "ops/s (min-max)",
         _ => "msgs/s (min-max)",
     };
     let cpu = match section.kind {
         Kind::Echo => "CPU us/msg",
         Kind::Relay => "relay CPU us/msg",
         Kind::App | Kind::AppApart => "both CPU us/msg",
+        Kind::Msgr2 => "CPU us/op",
     };
     let mut header = [
         "peer",
@@ -212,7 +214,8 @@ fn load_table(section: &Section) -> Table {
     .to_vec();
     let more = columns(section.kind);
     header.extend(more.iter().map(|(name, _)| (*name).to_owned()));
-    header.extend(["switches/msg", "ready/wait", "silent", "clean"].map(str::to_owned));
+    header.push(format!("switches/{}", section.kind.unit()));
+    header.extend(["ready/wait", "silent", "clean"].map(str::to_owned));
     let mut table = Table::new(header);
     for &peer in &section.peers {
         let median = |of| section.spread(peer, of).map(|spread| spread.median);
@@ -254,6 +257,7 @@ fn load_table(section: &Section) -> Table {
 fn columns(kind: Kind) -> &'static [(&'static str, Figure)] {
     match kind {
         Kind::Echo | Kind::Relay => &[("calls/msg", CALLS)],
+        Kind::Msgr2 => &[("load CPU us/op", OWN_CPU), ("calls/op", CALLS)],
         Kind::App | Kind::AppApart => &[
             ("front CPU", FRONT_CPU),
             ("app CPU", LAST_CPU),

@@ -82,6 +82,8 @@ pub const FRONT_CPU: Figure =
 /// The same of the last of the processes.
 pub const LAST_CPU: Figure =
     |outcome| outcome.part_cpu_us_per_message(outcome.parts.len().checked_sub(1)?);
+/// Microseconds of the generator's own CPU per message.
+pub const OWN_CPU: Figure = |outcome| Some(outcome.own_cpu_us_per_message());
 /// System calls per message, of all processes together.
 pub const CALLS: Figure = |outcome| outcome.probed.as_ref()?.all_system_calls_per_message();
 /// The same of who stands before an application.

@@ -60,6 +60,7 @@ pub fn verdict(section: &Section) -> Option<Verdict> {
         Kind::Echo => echo(section)?,
         Kind::Relay => relay(section)?,
         Kind::App | Kind::AppApart => application(section)?,
+        Kind::Msgr2 => osd(section)?,
     };
     Some(Verdict { kind: section.kind, workload: section.workload, finding, met })
 }
@@ -72,10 +73,18 @@ fn echo(section: &Section) -> Option<Finding> {
         Workload::Idle => at_rest(section),
         Workload::Churn => against_epoll(section),
         Workload::Slow => against_alone(section),
-        Workload::Fan | Workload::Pipeline | Workload::Op4k | Workload::Bulk | Workload::Crowd => {
-            against_references(section)
-        }
+        _ => against_references(section),
     }
+}
+
+/// The daemon beside the protocol alone.
+fn osd(section: &Section) -> Option<Finding> {
+    let of = |figure| ratio(section, Peer::OsdNull, figure);
+    let (rate, cpu, p99) = (of(RATE)?, of(CPU)?, of(P99)?);
+    let finding = format!(
+        "{rate:.3} of osd-null's ops/s, {cpu:.3} of its CPU per operation, {p99:.3} of its p99"
+    );
+    Some((finding, None))
 }
 
 /// The median of the ratios within each round, which is what verdicts go by.
@@ -150,7 +159,7 @@ fn relay(section: &Section) -> Option<Finding> {
 /// of its own. Where it is beside the generator, one core has more to do than the other has, and
 /// there is no aim.
 fn application(section: &Section) -> Option<Finding> {
-    use Workload::{Bulk, Churn, Crowd, Fan, Idle, Op4k, Ping, Pipeline, Slow};
+    use Workload::{Bulk, Fan, Idle, Op4k, Ping, Pipeline, Slow};
     let workload = section.workload;
     match workload {
         Idle => return at_rest(section),
@@ -170,7 +179,7 @@ fn application(section: &Section) -> Option<Finding> {
         Ping => (None, true),
         Fan | Pipeline | Op4k => (Some(APP_FLOOR_AIM), true),
         Bulk => (Some(APP_BULK_AIM), false),
-        Crowd | Churn | Idle | Slow => (None, false),
+        _ => (None, false),
     };
     let mut aims = Vec::new();
     let mut met = true;
