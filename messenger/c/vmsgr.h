@@ -86,6 +86,30 @@ extern "C" {
 /* The daemon has gone, and all connections with it; told once. See vmsgr_reattach. */
 #define VMSGR_DETACHED 11
 
+/* What an entity and its peers expect of each other when a stream is lost. */
+
+/* It connects, and with the stream the session ends: a client of OSDs. */
+#define VMSGR_LOSSY_CLIENT 0
+/* It connects, and messages arrive once: a client of metadata servers. */
+#define VMSGR_LOSSLESS_CLIENT 1
+/* It is connected to by lossy clients: an OSD. */
+#define VMSGR_STATELESS_SERVER 2
+/* It is connected to by lossless clients: a metadata server. */
+#define VMSGR_STATEFUL_SERVER 3
+/* Either connects, and messages arrive once: OSDs among themselves. */
+#define VMSGR_LOSSLESS_PEER 4
+
+/* What comes in a session. */
+
+/* A message. */
+#define VMSGR_MESSAGE 0
+/* A notice: the peer has forgotten the session, and has not got so many of our messages: lost. */
+#define VMSGR_FORGOTTEN 1
+/* A notice: the stream is lost, and will be made again; what is sent waits until then. */
+#define VMSGR_STREAM_LOST 2
+/* A notice: there is a stream again. */
+#define VMSGR_STREAM_BACK 3
+
 struct vmsgr_endpoint;
 
 /* Names a connection; never 0. */
@@ -93,6 +117,9 @@ typedef uint64_t vmsgr_connection;
 
 /* Names a listener, or a connection that is being made; never 0. */
 typedef uint64_t vmsgr_job;
+
+/* Names an entity; never 0. VMSGR_FAILED names it as a job if the daemon cannot have it. */
+typedef uint64_t vmsgr_entity_id;
 
 /* What to ask for. Call vmsgr_options_init first. */
 struct vmsgr_options {
@@ -146,6 +173,58 @@ struct vmsgr_counters {
     /* Times that vmsgr_wait slept, and that it did not have to, since it looked again. */
     uint64_t sleeps;
     uint64_t sleeps_saved;
+};
+
+/* What a process is to its msgr2 peers. Call vmsgr_entity_options_init first. */
+struct vmsgr_entity_options {
+    /* 1 mon, 2 mds, 4 osd, 8 client, 16 mgr; 4. */
+    uint32_t type;
+    /* VMSGR_LOSSY_CLIENT and its like; VMSGR_STATELESS_SERVER. */
+    uint32_t policy;
+    /* The name without the type, "0" of osd.0: 1 to 32 characters of A-Z a-z 0-9 . _ -; NULL, which
+       is none: it has to be set. */
+    const char *id;
+    /* How much of a session may have come and not be consumed, before its peer has to wait: messages,
+       1024, and bytes of front, middle and data, in whole KiB, 104857600. Not 0. */
+    uint64_t throttle_messages;
+    uint64_t throttle_bytes;
+    /* The largest message, received or sent: bytes of front, middle and data together, at most
+       134217728, which it is. */
+    uint32_t largest_message;
+    /* 0. */
+    uint32_t unused;
+    /* 0. */
+    uint64_t reserved[4];
+};
+
+/* A message or notice that has come, or a message to be sent. */
+struct vmsgr_message {
+    /* VMSGR_MESSAGE, or which notice it is. All else but lost means nothing in a notice. */
+    uint32_t what;
+    /* What kind of message it is. */
+    uint16_t type;
+    /* The higher the sooner, where the receiver has several to choose from. */
+    uint16_t priority;
+    /* Version of the front's encoding, and of the oldest decoder that understands it. */
+    uint16_t version;
+    uint16_t compat_version;
+    /* Offset of the data in its page or object, as the sender sees it. */
+    uint16_t data_off;
+    /* CEPH_MSG_FLAGs. */
+    uint8_t flags;
+    /* 0. */
+    uint8_t unused;
+    /* Place in the session; given by it when the message is sent. */
+    uint64_t seq;
+    /* Which request it is or answers. */
+    uint64_t tid;
+    /* VMSGR_FORGOTTEN: so many messages. */
+    uint64_t lost;
+    /* What it says, more of that, and what it carries; each in one piece or two, one behind the
+       other. Of what has come they are not to be written. */
+    struct iovec front[2];
+    struct iovec middle[2];
+    struct iovec data[2];
 };
 
 /* What the last failure of a function here was in this thread, in words; never NULL. It stays until
@@ -291,6 +370,59 @@ int vmsgr_local(struct vmsgr_endpoint *endpoint, vmsgr_connection connection, st
 /* A number of the process's own for the connection: 0 at first, kept across a crash. */
 int vmsgr_cookie(struct vmsgr_endpoint *endpoint, vmsgr_connection connection, uint64_t *cookie);
 int vmsgr_set_cookie(struct vmsgr_endpoint *endpoint, vmsgr_connection connection, uint64_t cookie);
+
+/* Messages: connections that were accepted or made as an entity are sessions of msgr2, Ceph's
+   protocol, and have messages, not bytes. What deals in bytes fails there with EOPNOTSUPP, and what is
+   here does on all others. */
+
+/* Fills in the defaults. */
+void vmsgr_entity_options_init(struct vmsgr_entity_options *options);
+
+/* The process is this entity from now on; its number goes to *entity. If the daemon cannot have it
+   that is told by VMSGR_FAILED. After a takeover, an entity that is what one of the process before was
+   is that one, with its sessions. EINVAL: an option is out of its range. EAGAIN, ENOTCONN. */
+int vmsgr_entity(struct vmsgr_endpoint *endpoint, const struct vmsgr_entity_options *options,
+                 vmsgr_entity_id *entity);
+
+/* As vmsgr_listen and vmsgr_connect, as an entity. Of an address there is one entity. A peer_type that
+   is not 0 is what the peer has to be. */
+int vmsgr_listen_as(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
+                    const struct sockaddr *address, socklen_t length, vmsgr_job *job);
+int vmsgr_connect_as(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
+                     const struct sockaddr *address, socklen_t length, uint32_t peer_type,
+                     vmsgr_job *job);
+
+/* 1 if the connection has messages, 0 if it has bytes. */
+int vmsgr_has_messages(struct vmsgr_endpoint *endpoint, vmsgr_connection connection);
+
+/* The next message or notice: 1, or 0 if there is none yet, and VMSGR_READABLE tells when more has
+   come. It stays the next, and its bytes where they are, until it is consumed or answered, or the
+   connection or endpoint is closed. One that with 64 bytes of headers takes at most half of the receive
+   ring lies in that; a larger one, up to 128 MiB, comes in parts and is put together. */
+int vmsgr_next_message(struct vmsgr_endpoint *endpoint, vmsgr_connection connection,
+                       struct vmsgr_message *message);
+
+/* What vmsgr_next_message has shown is done with. ENOMSG: it has shown nothing. */
+int vmsgr_consume_message(struct vmsgr_endpoint *endpoint, vmsgr_connection connection);
+
+/* Sends a message; seq and lost are not looked at. EAGAIN: there is no room; call it again, with the
+   same message, when VMSGR_WRITABLE tells that there is. Nothing was sent then, unless the message is
+   larger than the send ring: of such a one as much was sent as there was room for, and before it is
+   finished or abandoned any other fails with EBUSY. EMSGSIZE: it is larger than the entity's may be.
+   EPIPE: the direction has ended. */
+int vmsgr_send_message(struct vmsgr_endpoint *endpoint, vmsgr_connection connection,
+                       const struct vmsgr_message *message);
+
+/* Gives up the message that was sent in part: the peer sees nothing of it. */
+int vmsgr_abandon_message(struct vmsgr_endpoint *endpoint, vmsgr_connection connection);
+
+/* Consumes the message that vmsgr_next_message shows, and sends the answer, in one step: whenever the
+   process is killed, both have happened or neither. So that messages are answered exactly once; but for
+   those that were put together from parts, which are gone with the process. EAGAIN, EMSGSIZE and EPIPE
+   as above, and nothing has happened; EMSGSIZE also if it is larger than the send ring. ENOMSG: there
+   is no message. */
+int vmsgr_reply_message(struct vmsgr_endpoint *endpoint, vmsgr_connection connection,
+                        const struct vmsgr_message *answer);
 
 #ifdef __cplusplus
 }

@@ -39,13 +39,13 @@ impl Installed {
         succeeds(&mut command).split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Builds the example.
-    fn build(&self, name: &str, libraries: &[String]) -> PathBuf {
+    /// Builds an example, under a name.
+    fn build(&self, example: &str, name: &str, libraries: &[String]) -> PathBuf {
         let program = self.prefix.path().join(name);
         let mut command = self.cc.command();
         command.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror"]);
         command.arg("-pedantic").args(self.flags(&["--cflags"]));
-        command.arg(Path::new(FACE).join("examples/echo.c")).arg("-o").arg(&program);
+        command.arg(Path::new(FACE).join("examples").join(example)).arg("-o").arg(&program);
         succeeds(command.args(libraries));
         program
     }
@@ -110,7 +110,7 @@ fn an_echo_in_c_is_built_with_either_library_and_serves() {
     assert!(fixed.iter().all(|flag| flag != "-lvmsgr"), "{fixed:?}");
     let (daemon, _folder, socket) = daemon();
     for (name, libraries) in [("shared", shared), ("static", fixed)] {
-        let program = installed.build(name, &libraries);
+        let program = installed.build("echo.c", name, &libraries);
         let mut command = command(&program, &socket);
         if name == "shared" {
             command.env("LD_LIBRARY_PATH", installed.lib());
@@ -126,20 +126,22 @@ fn an_echo_in_c_is_built_with_either_library_and_serves() {
 #[test]
 fn a_failure_is_said_in_words() {
     let Some(installed) = Installed::new() else { return };
-    let program = installed.build("echo", &installed.flags(&["--libs"]));
-    let nowhere = installed.prefix.path().join("nobody.sock");
-    let mut command = command(&program, &nowhere);
-    let output = run(command.env("LD_LIBRARY_PATH", installed.lib()), b"", PATIENCE);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("no vmsgrd answers at") && said.contains("nobody.sock"), "{said}");
+    for example in ["echo.c", "pong.c"] {
+        let program = installed.build(example, "example", &installed.flags(&["--libs"]));
+        let nowhere = installed.prefix.path().join("nobody.sock");
+        let mut command = command(&program, &nowhere);
+        let output = run(command.env("LD_LIBRARY_PATH", installed.lib()), b"", PATIENCE);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains("no vmsgrd answers at") && said.contains("nobody.sock"), "{said}");
+    }
 }
 
 #[test]
 fn the_echo_in_c_touches_no_memory_that_is_not_its_own() {
     let Some(valgrind) = peer("valgrind") else { return };
     let Some(installed) = Installed::new() else { return };
-    let program = installed.build("echo", &installed.flags(&["--libs"]));
+    let program = installed.build("echo.c", "echo", &installed.flags(&["--libs"]));
     let (_daemon, _folder, socket) = daemon();
     let mut command = valgrind.command();
     command.args(["--quiet", "--error-exitcode=99", "--leak-check=full"]).arg(&program);

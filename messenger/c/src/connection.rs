@@ -25,6 +25,21 @@ unsafe fn hold<'a>(
     endpoint.connection(id).ok_or(Errno::EBADF.into())
 }
 
+/// As [`hold`], for functions that deal in bytes.
+///
+/// # Safety
+/// As for [`hold`].
+unsafe fn hold_bytes<'a>(
+    endpoint: *mut vmsgr_endpoint,
+    connection: vmsgr_connection,
+) -> Outcome<Connection<'a>> {
+    // SAFETY: what the caller promises.
+    match unsafe { hold(endpoint, connection) }? {
+        connection if connection.has_messages() => Err(Errno::EOPNOTSUPP.into()),
+        connection => Ok(connection),
+    }
+}
+
 fn size(bytes: usize) -> ssize_t {
     // No ring is as large as to make it too large.
     ssize_t::try_from(bytes).unwrap_or(ssize_t::MAX)
@@ -48,7 +63,7 @@ pub unsafe extern "C" fn vmsgr_recv(
     n: size_t,
 ) -> ssize_t {
     // SAFETY: what vmsgr.h asks for.
-    told(unsafe { hold(endpoint, connection) }.and_then(|mut connection| {
+    told(unsafe { hold_bytes(endpoint, connection) }.and_then(|mut connection| {
         if n == 0 {
             return Ok(0);
         }
@@ -69,7 +84,7 @@ pub unsafe extern "C" fn vmsgr_send(
     n: size_t,
 ) -> ssize_t {
     // SAFETY: what vmsgr.h asks for.
-    told(unsafe { hold(endpoint, connection) }.and_then(|mut connection| {
+    told(unsafe { hold_bytes(endpoint, connection) }.and_then(|mut connection| {
         if n == 0 {
             return Ok(0);
         }
@@ -89,7 +104,7 @@ pub unsafe extern "C" fn vmsgr_peek(
     pieces: *mut iovec,
 ) -> ssize_t {
     // SAFETY: what vmsgr.h asks for.
-    told(unsafe { hold(endpoint, connection) }.and_then(|connection| {
+    told(unsafe { hold_bytes(endpoint, connection) }.and_then(|connection| {
         let (front, back) = connection.peek();
         // C may not write there, which its `const` cannot say in an iovec.
         let start = |piece: &[u8]| piece.as_ptr().cast_mut();
@@ -106,7 +121,7 @@ pub unsafe extern "C" fn vmsgr_reserve(
     pieces: *mut iovec,
 ) -> ssize_t {
     // SAFETY: what vmsgr.h asks for.
-    told(unsafe { hold(endpoint, connection) }.and_then(|mut connection| {
+    told(unsafe { hold_bytes(endpoint, connection) }.and_then(|mut connection| {
         let (front, back) = connection.reserve(n);
         let all = [(front.as_mut_ptr(), front.len()), (back.as_mut_ptr(), back.len())];
         // SAFETY: two of them that the caller has for us, or null.
@@ -136,7 +151,7 @@ pub unsafe extern "C" fn vmsgr_consume(
     n: size_t,
 ) -> c_int {
     // SAFETY: what vmsgr.h asks for.
-    done(unsafe { hold(endpoint, connection) }.and_then(|mut connection| {
+    done(unsafe { hold_bytes(endpoint, connection) }.and_then(|mut connection| {
         fits(n, connection.unread())?;
         connection.consume(n);
         Ok(())
@@ -150,7 +165,7 @@ pub unsafe extern "C" fn vmsgr_commit(
     n: size_t,
 ) -> c_int {
     // SAFETY: what vmsgr.h asks for.
-    done(unsafe { hold(endpoint, connection) }.and_then(|mut connection| {
+    done(unsafe { hold_bytes(endpoint, connection) }.and_then(|mut connection| {
         fits(n, connection.reserved())?;
         connection.commit(n);
         Ok(())
@@ -165,7 +180,7 @@ pub unsafe extern "C" fn vmsgr_reply(
     commit: size_t,
 ) -> c_int {
     // SAFETY: what vmsgr.h asks for.
-    done(unsafe { hold(endpoint, connection) }.and_then(|mut connection| {
+    done(unsafe { hold_bytes(endpoint, connection) }.and_then(|mut connection| {
         fits(consume, connection.unread())?;
         fits(commit, connection.reserved())?;
         connection.reply(consume, commit);
@@ -180,7 +195,7 @@ pub unsafe extern "C" fn vmsgr_forward(
     n: size_t,
 ) -> ssize_t {
     // SAFETY: what vmsgr.h asks for.
-    let connection = unsafe { hold(endpoint, connection) };
+    let connection = unsafe { hold_bytes(endpoint, connection) };
     told(connection.map(|mut connection| size(connection.forward(n))))
 }
 
@@ -190,7 +205,7 @@ pub unsafe extern "C" fn vmsgr_unread(
     connection: vmsgr_connection,
 ) -> ssize_t {
     // SAFETY: what vmsgr.h asks for.
-    told(unsafe { hold(endpoint, connection) }.map(|connection| size(connection.unread())))
+    told(unsafe { hold_bytes(endpoint, connection) }.map(|connection| size(connection.unread())))
 }
 
 #[unsafe(no_mangle)]
@@ -199,7 +214,7 @@ pub unsafe extern "C" fn vmsgr_room(
     connection: vmsgr_connection,
 ) -> ssize_t {
     // SAFETY: what vmsgr.h asks for.
-    told(unsafe { hold(endpoint, connection) }.map(|mut connection| size(connection.room())))
+    told(unsafe { hold_bytes(endpoint, connection) }.map(|mut connection| size(connection.room())))
 }
 
 #[unsafe(no_mangle)]

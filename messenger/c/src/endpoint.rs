@@ -1,5 +1,6 @@
 //! Endpoints: attaching, jobs, events, sleeping.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::io;
 use std::net::SocketAddr;
@@ -79,7 +80,7 @@ pub unsafe extern "C" fn vmsgr_attach(options: *const vmsgr_options) -> *mut vms
     let options = unsafe { options_of(options) };
     told(options.and_then(|options| {
         let endpoint = Endpoint::attach(&options)?;
-        Ok(Box::into_raw(Box::new(vmsgr_endpoint(endpoint))))
+        Ok(Box::into_raw(Box::new(vmsgr_endpoint(endpoint, HashMap::new()))))
     }))
 }
 
@@ -129,7 +130,7 @@ pub unsafe extern "C" fn vmsgr_count(
 
 /// # Safety
 /// As vmsgr.h says of `vmsgr_listen`.
-unsafe fn ask(
+pub(crate) unsafe fn ask(
     endpoint: *mut vmsgr_endpoint,
     to: *const sockaddr,
     length: socklen_t,

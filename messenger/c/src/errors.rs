@@ -23,7 +23,7 @@ pub(crate) struct Failure {
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
-    fn with(errno: Errno, text: impl Display) -> Self {
+    pub(crate) fn with(errno: Errno, text: impl Display) -> Self {
         Self { errno, text: Some(text.to_string()) }
     }
 
@@ -52,6 +52,8 @@ impl From<io::Error> for Failure {
                 io::ErrorKind::BrokenPipe => Errno::EPIPE,
                 io::ErrorKind::NotConnected => Errno::ENOTCONN,
                 io::ErrorKind::InvalidData => Errno::EPROTO,
+                io::ErrorKind::InvalidInput => Errno::EINVAL,
+                io::ErrorKind::Unsupported => Errno::EOPNOTSUPP,
                 _ => Errno::EIO,
             },
         };

@@ -9,5 +9,7 @@
 mod address;
 mod connection;
 mod endpoint;
+mod entity;
 mod errors;
+mod messages;
 mod types;

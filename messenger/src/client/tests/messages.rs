@@ -46,6 +46,24 @@ fn come(daemon: &mut Daemon, tid: u64, bytes: usize) {
     assert!(daemon.deliver(2, &mut from_peer(tid, bytes), &[&pattern(tid, bytes)]));
 }
 
+/// A message comes whose parts are taken as they come, which brings nothing before all of it is there.
+fn come_in_parts(
+    daemon: &mut Daemon,
+    endpoint: &mut Endpoint,
+    id: ConnectionId,
+    writer: &mut PartWriter,
+    body: &[u8],
+) {
+    loop {
+        let left = writer.all_parts(RING);
+        if daemon.deliver(2, writer, &[body]) {
+            return;
+        }
+        assert!(writer.all_parts(RING) < left, "no part was taken");
+        assert_eq!(next(endpoint, id), None, "not all of it is there");
+    }
+}
+
 /// What comes next, as text, and is consumed.
 fn next(endpoint: &mut Endpoint, id: ConnectionId) -> Option<String> {
     with(endpoint, id, |messages| {
@@ -129,9 +147,7 @@ fn a_large_message_is_put_together() {
     for bytes in [IN_PLACE + 1, RING as usize, 100_000, LARGEST_MESSAGE as usize] {
         let (mut daemon, mut endpoint, id) = session();
         let (mut writer, body) = (from_peer(9, bytes), pattern(9, bytes));
-        while !daemon.deliver(2, &mut writer, &[&body]) {
-            assert_eq!(next(&mut endpoint, id), None, "not all of it is there");
-        }
+        come_in_parts(&mut daemon, &mut endpoint, id, &mut writer, &body);
         assert!(with(&mut endpoint, id, |messages| messages.peek().is_some()));
         come(&mut daemon, 10, 100);
         assert_eq!(next(&mut endpoint, id), Some(format!("9: {bytes}")));
@@ -344,9 +360,7 @@ fn the_rest_of_a_large_message_is_skipped_by_who_takes_over() {
 
     let mut endpoint = daemon.attach(&AttachOptions::new("test"));
     told(&mut endpoint);
-    while !daemon.deliver(2, &mut writer, &[&body]) {
-        assert_eq!(next(&mut endpoint, id), None);
-    }
+    come_in_parts(&mut daemon, &mut endpoint, id, &mut writer, &body);
     assert_eq!(next(&mut endpoint, id), None);
     come(&mut daemon, 2, 100);
     assert_eq!(next(&mut endpoint, id).as_deref(), Some("2: 100"));
@@ -360,9 +374,7 @@ fn the_rest_of_a_large_message_is_skipped_by_who_takes_over() {
 fn a_message_that_was_put_together_and_not_consumed_is_gone_with_who_had_it() {
     let (mut daemon, mut endpoint, id) = session();
     let (mut writer, body) = (from_peer(1, 5000), pattern(1, 5000));
-    while !daemon.deliver(2, &mut writer, &[&body]) {
-        assert_eq!(next(&mut endpoint, id), None);
-    }
+    come_in_parts(&mut daemon, &mut endpoint, id, &mut writer, &body);
     assert!(with(&mut endpoint, id, |it| it.peek().is_some()));
     endpoint.detach();
     come(&mut daemon, 2, 10);
