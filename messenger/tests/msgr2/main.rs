@@ -7,5 +7,6 @@ mod handshakes;
 mod osd_null;
 mod properties;
 mod sessions;
+mod tap;
 mod vectors;
 mod world;
