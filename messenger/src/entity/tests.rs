@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mio::net::TcpListener;
-use vmsgr_reactor::{Budget, Loop, SpinPolicy, mesh};
+use vmsgr_reactor::{Budget, Handler, Loop, SpinPolicy, mesh};
 
 use super::owner::{Kept, Owner};
 use super::*;
@@ -163,6 +163,22 @@ fn who_has_no_room_is_not_read_and_loses_nothing() {
         world.until("more", |world| world.kept().messages.len() == most);
     }
     assert_eq!(world.tids(), (1..=200).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_happens_while_a_turn_settles_makes_work_for_the_next() {
+    let mut world = World::new();
+    let session = world.dial(world.address.port());
+    world.send(session, 1, 0);
+    world.until("an answer", |world| world.kept().messages.len() == 1);
+    assert!(!world.tested.handler().0.has_work());
+    // As a write that fails does it: nobody is called who could heed what comes of it.
+    world.with_client(|endpoint, _| endpoint.close(session));
+    assert!(world.tested.handler().0.has_work(), "it would sleep, and nobody would hear of it");
+    world.turn();
+    assert!(!world.tested.handler().0.has_work());
+    let ended = |event: &Event| matches!(event, Event::Ended { .. });
+    assert!(world.kept().events.iter().any(ended));
 }
 
 #[test]
