@@ -41,12 +41,27 @@ impl<'a> MiniCeph<'a> {
     /// When it does not start.
     #[track_caller]
     pub fn start(namespace: &'a Namespace, auth: &str, mode: &str) -> Option<Self> {
+        Self::start_with(namespace, auth, mode, &[])
+    }
+
+    /// The same, with variables of the script's.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[track_caller]
+    pub fn start_with(
+        namespace: &'a Namespace,
+        auth: &str,
+        mode: &str,
+        variables: &[(&str, &str)],
+    ) -> Option<Self> {
         for program in ["ceph-mon", "ceph-osd", "ceph", "rados"] {
             peer(program)?;
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut cluster = Self { namespace, folder, env: String::new() };
-        let output = cluster.script(&["start"], &[auth, mode]);
+        let output = cluster.start_script(&[auth, mode], variables);
         if !output.status.success() {
             let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
             let log = std::fs::read_to_string(cluster.path("start.log")).unwrap_or_default();
@@ -61,10 +76,10 @@ impl<'a> MiniCeph<'a> {
         self.folder.path().join("cluster").join(name).display().to_string()
     }
 
-    fn script(&self, before: &[&str], after: &[&str]) -> Output {
+    fn start_script(&self, how: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = self.inside("bash");
-        command.arg(SCRIPT).args(before).arg(self.folder.path().join("cluster")).args(after);
-        run(&mut command, &[], START)
+        command.arg(SCRIPT).arg("start").arg(self.folder.path().join("cluster")).args(how);
+        run(command.envs(variables.iter().copied()), &[], START)
     }
 
     fn inside(&self, program: &str) -> Command {

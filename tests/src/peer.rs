@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, geteuid};
 
 /// The programs that tests look for, each with the Debian package that brings it.
-pub const PACKAGES: [(&str, &str); 17] = [
+pub const PACKAGES: [(&str, &str); 19] = [
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("redis-cli", "redis-tools"),
@@ -25,6 +25,8 @@ pub const PACKAGES: [(&str, &str); 17] = [
     ("cc", "build-essential"),
     ("pkg-config", "pkgconf"),
     ("valgrind", "valgrind"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
     ("ceph-mon", "ceph-mon"),
     ("ceph-osd", "ceph-osd"),
     ("ceph", "ceph-common"),

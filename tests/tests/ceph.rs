@@ -138,6 +138,42 @@ fn subscribe_across_a_restart(cluster: &MiniCeph<'_>) {
     ask_for_mon_map(&mut driver, session, cluster);
 }
 
+/// Twice as long as Ceph's own clients wait for an answer to a keepalive.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// It takes its minute beside the other tests.
+#[test]
+fn a_session_with_a_monitor_lives_for_a_minute_of_keepalives() {
+    let Some(namespace) = Namespace::new() else { return };
+    let Some(cluster) = MiniCeph::start(&namespace, "none", "crc") else { return };
+    namespace.enter(|| stay_for_a_minute(&cluster));
+}
+
+fn stay_for_a_minute(cluster: &MiniCeph<'_>) {
+    let after = Duration::from_secs(2);
+    let (mut driver, session) = client(cluster, Some(Keepalive { after, patience: PATIENCE }));
+    ask_for_mon_map(&mut driver, session, cluster);
+    let end = Instant::now() + MINUTE;
+    let mut alive = 0;
+    driver.until("the minute's end", MINUTE + PATIENCE, |driver| {
+        while has(driver, |event| matches!(event, Event::Alive { .. })).is_some() {
+            alive += 1;
+        }
+        (Instant::now() >= end).then_some(())
+    });
+    report(&format!("{alive} keepalives were answered"));
+    // One after each silence, and silence begins anew with each answer.
+    assert!((15..=30).contains(&alive), "{alive}");
+    let opened =
+        |event: &Event| matches!(event, Event::Opened { session: id, .. } if *id == session);
+    assert!(
+        matches!(&driver.events[..], [Event::Connect { .. }, event] if opened(event)),
+        "{:?}",
+        driver.events
+    );
+    ask_for_mon_map(&mut driver, session, cluster);
+}
+
 #[test]
 fn a_monitor_that_wants_cephx_says_so() {
     let Some(namespace) = Namespace::new() else { return };

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Output;
 
+use serde_json::{Value, json};
 use vmsgr_tests::vmsgrctl;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/");
@@ -56,6 +57,77 @@ fn everything_in_a_capture_is_counted() {
         assert_eq!(row(&output, "in flight ")[0], "0,");
         assert!(first.contains("vec-full") && first.contains("writefull"), "{first}");
     }
+}
+
+/// What is printed with --json.
+fn tap_json(file: &str) -> Value {
+    let output = vmsgrctl(&[], &["ceph-tap", "--json", file]);
+    let said = text(&output.stdout);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+fn number(text: &str) -> f64 {
+    text.trim_matches(',').parse().unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn json_has_the_facts_of_the_table() {
+    for run in ["none-crc", "cephx-crc", "cephx-secure"] {
+        let file = format!("{FOLDER}{run}.pcap");
+        let (table, json) = (tap(&file), tap_json(&file));
+        let first = row(&table, &format!("{} connections, of them ", json["connections"]));
+        assert_eq!(first[0], json["blind"]["secure"].to_string(), "{json}");
+        let mut types = json["messages"].as_object().expect("an object").clone();
+        types.insert("(control frames)".to_owned(), json["control_frames"].clone());
+        for (name, traffic) in &types {
+            let of = |from: &str, what: &str| traffic[from][what].to_string();
+            let wanted = [
+                of("from_client", "messages"),
+                of("from_client", "bytes"),
+                of("from_server", "messages"),
+                of("from_server", "bytes"),
+            ];
+            assert_eq!(row(&table, &format!("{name} ")), wanted, "{run}: {name}");
+        }
+        // Every row of messages is an entry, and none is missing.
+        let table_text = text(&table.stdout);
+        let rows = table_text.lines().skip_while(|line| !line.starts_with("messages")).skip(1);
+        assert_eq!(rows.take_while(|line| !line.is_empty()).count(), types.len(), "{table_text}");
+        for kind in ["read", "write", "other"] {
+            let (row, of) = (row(&table, &format!("{kind} ")), &json["operations"][kind]);
+            for (cell, name) in row.iter().zip(["operations", "errors", "bytes"]) {
+                assert_eq!(*cell, of[name].to_string(), "{run}: {kind}");
+            }
+            for (cell, name) in
+                row[3..].iter().zip(["mean_us", "p50_us", "p90_us", "p99_us", "max_us"])
+            {
+                match of[name].as_u64() {
+                    // The table rounds, and the object cuts.
+                    Some(us) => {
+                        assert!((number(cell) * 1e3 - us as f64).abs() < 1.6, "{kind} {name}")
+                    }
+                    None => assert_eq!(cell, "-", "{run}: {kind} {name}"),
+                }
+            }
+        }
+        let slowest = json["slowest"].as_array().expect("a list");
+        let rows = table_text.lines().skip_while(|line| !line.contains("slowest ms")).skip(1);
+        assert_eq!(rows.count(), slowest.len(), "{table_text}");
+        for slow in slowest {
+            let (object, operation) = (slow["object"].as_str(), slow["operation"].as_str());
+            let (object, operation) = (object.expect("a name"), operation.expect("a name"));
+            let found = |line: &str| line.contains(operation) && line.ends_with(object);
+            assert!(table_text.lines().any(found), "{slow} in {table_text}");
+        }
+        let nothing = json!({ "gaps": 0, "strays": 0, "too_many": 0, "error": null });
+        assert_eq!(json["capture"], nothing, "{run}");
+    }
+    let none = &tap_json(&format!("{FOLDER}none-crc.pcap"));
+    let operations = &none["operations"]["write"]["operations"];
+    assert_eq!((operations, &none["connections"]), (&json!(12), &json!(11)));
+    let help = text(&vmsgrctl(&[], &["ceph-tap", "--help"]).stdout);
+    assert!(help.contains("ceph-tap --json osd.pcap | jq"), "{help}");
 }
 
 #[test]
@@ -131,6 +203,7 @@ fn repeated_and_swapped_packets_change_nothing_and_lost_ones_are_said() {
     let output = tap(&lost.path().display().to_string());
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("1 connections of which bytes are missing"));
+    assert_eq!(tap_json(&lost.path().display().to_string())["capture"]["gaps"], 1);
 
     // Without its beginning a connection is none.
     let headless = without("none-crc", |packets| packets[3..].to_vec());
@@ -149,6 +222,9 @@ fn a_damaged_capture_is_said_and_what_came_before_is_shown() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("ends within a packet"), "{}", text(&output.stderr));
     assert_eq!(row(&output, "osd_op ")[0], "20");
+    let json = tap_json(&path);
+    assert_eq!(json["messages"]["osd_op"]["from_client"]["messages"], 20, "{json}");
+    assert_eq!(json["capture"]["error"], "it ends within a packet", "{json}");
 
     fs::write(&path, b"nothing of the kind").expect("the file can be written");
     let output = tap(&path);

@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 use vmsgr_tests::sockets::{Refusing, Unanswering};
-use vmsgr_tests::{MiniCeph, Namespace, vmsgrctl};
+use vmsgr_tests::{MiniCeph, Namespace, Nginx, PATIENCE, Process, eventually, peer, run, vmsgrctl};
 
 /// Asks, and returns the exit code and the object that was printed.
 fn ask(wrapper: &[&str], target: &str) -> (Option<i32>, Value) {
@@ -117,6 +117,63 @@ fn what_is_no_ceph_daemon_is_named() {
         let (code, answer) = ask(&[], &address.to_string());
         assert_eq!((code, &answer["error"]["kind"]), (Some(4), &kind.into()), "{answer}");
     }
+}
+
+fn expect_kind(wrapper: &[&str], target: &str, kind: &str) {
+    let (code, answer) = ask(wrapper, target);
+    assert_eq!((code, &answer["error"]["kind"]), (Some(4), &kind.into()), "{answer}");
+}
+
+#[test]
+fn a_monitors_legacy_port_is_named_and_its_other_one_answers() {
+    let Some(namespace) = Namespace::new() else { return };
+    let variables = [("MINI_CEPH_V1_PORT", "16789")];
+    let cluster = MiniCeph::start_with(&namespace, "none", "crc", &variables);
+    let Some(cluster) = cluster else { return };
+    expect_kind(&namespace.exec(), cluster.env("CEPH_MON_V1_ADDR"), "legacy");
+    let (code, answer) = ask(&namespace.exec(), cluster.env("CEPH_MON_ADDR"));
+    assert_eq!(code, Some(0), "{answer}");
+}
+
+/// What a server said on its standard output that follows `before`, up to the next space.
+fn said(process: &Process, before: &str) -> String {
+    let found = || {
+        let lines = process.stdout().all();
+        let rest = lines.iter().find_map(|line| Some(line.split_once(before)?.1.to_owned()))?;
+        rest.split_whitespace().next().map(str::to_owned)
+    };
+    eventually(&format!("it says `{before}`"), PATIENCE, || found().is_some());
+    found().expect("it was there")
+}
+
+#[test]
+fn web_servers_are_named() {
+    if let Some(nginx) = peer("nginx") {
+        expect_kind(&[], &Nginx::start(&nginx).address().to_string(), "http");
+    }
+    if let Some(python) = peer("python3") {
+        let mut command = python.command();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]);
+        let server = Process::spawn(command.current_dir(folder.path()));
+        expect_kind(&[], &format!("127.0.0.1:{}", said(&server, " port ")), "http");
+    }
+}
+
+#[test]
+fn a_server_of_tls_is_named() {
+    let Some(openssl) = peer("openssl") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let files = ["key.pem", "cert.pem"].map(|name| folder.path().join(name));
+    let mut command = openssl.command();
+    command.args(["req", "-x509", "-nodes", "-subj", "/CN=localhost", "-newkey", "ec"]);
+    command.args(["-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout"]).arg(&files[0]);
+    let made = run(command.arg("-out").arg(&files[1]), &[], PATIENCE);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut command = openssl.command();
+    command.args(["s_server", "-www", "-accept", "127.0.0.1:0", "-key"]).arg(&files[0]);
+    let server = Process::spawn(command.arg("-cert").arg(&files[1]));
+    expect_kind(&[], &said(&server, "ACCEPT "), "tls");
 }
 
 #[test]

@@ -76,13 +76,30 @@ fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd, size: &str) {
     cluster.client("rados", &["-p", "test", "cleanup"], &[]);
 }
 
-/// Puts an object of several megabytes and gets it back.
-fn put_and_get(cluster: &MiniCeph<'_>) {
-    let data: Vec<u8> =
-        (0..9_000_001_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    cluster.client("rados", &["-p", "test", "put", "large", "-"], &data);
-    let back = cluster.client("rados", &["-p", "test", "get", "large", "-"], &[]);
-    assert!(back == data, "{} bytes came back, and not the same", back.len());
+/// Bytes of objects: what rados moves at once (4 MiB), one more and one less of it, several of it,
+/// and what fits nowhere.
+const SIZES: [usize; 7] = [1, 4095, 65_537, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9_000_001];
+
+/// Puts an object and gets it back.
+fn put_and_get(cluster: &MiniCeph<'_>, size: usize) {
+    let byte = |n: usize| ((n + size) as u32).wrapping_mul(2_654_435_761) >> 24;
+    let data: Vec<u8> = (0..size).map(|n| byte(n) as u8).collect();
+    let object = format!("large-{size}");
+    cluster.client("rados", &["-p", "test", "put", &object, "-"], &data);
+    let back = cluster.client("rados", &["-p", "test", "get", &object, "-"], &[]);
+    // Bytes themselves, of which checksums would be a part.
+    assert!(back == data, "{object}: {} bytes came back, and not the same", back.len());
+}
+
+/// Objects of all sizes, and checks that the tap counts their bytes, both ways.
+fn put_and_get_all(cluster: &MiniCeph<'_>, daemon: &Vmsgrd) {
+    for size in SIZES {
+        let before = tap(daemon);
+        put_and_get(cluster, size);
+        let after = tap(daemon);
+        let more = |kind: &str| count(&after, kind, "bytes") - count(&before, kind, "bytes");
+        assert_eq!((more("write"), more("read")), (size as u64, size as u64), "{after}");
+    }
 }
 
 fn check_seen(tap: &Value) {
@@ -115,7 +132,7 @@ fn operations_without_authentication_are_counted_as_the_client_counts_them() {
     for size in ["4096", "4194304"] {
         bench(&cluster, &daemon, size);
     }
-    put_and_get(&cluster);
+    put_and_get_all(&cluster, &daemon);
     check_seen(&tap(&daemon));
     // At the end it is told without being asked for.
     let from = daemon.log().count();
@@ -130,8 +147,10 @@ fn operations_with_cephx_are_counted_without_its_keys() {
     let Some(cluster) = MiniCeph::start(&namespace, "cephx", "crc") else { return };
     let daemon = relay_in(&namespace);
     redirect(&namespace);
-    bench(&cluster, &daemon, "4096");
-    put_and_get(&cluster);
+    for size in ["4096", "4194304"] {
+        bench(&cluster, &daemon, size);
+    }
+    put_and_get_all(&cluster, &daemon);
     check_seen(&tap(&daemon));
 }
 
@@ -141,7 +160,7 @@ fn encrypted_connections_are_relayed_without_looking_which_is_said_once() {
     let Some(cluster) = MiniCeph::start(&namespace, "cephx", "secure") else { return };
     let daemon = relay_in(&namespace);
     redirect(&namespace);
-    put_and_get(&cluster);
+    put_and_get(&cluster, 9_000_001);
     let tap = tap(&daemon);
     assert_eq!(tap["connections"], 2, "{tap}");
     assert_eq!(tap["blind"]["secure"], 2, "{tap}");

@@ -6,6 +6,7 @@ mod follower;
 mod handshakes;
 mod osd_null;
 mod properties;
+mod rules;
 mod sessions;
 mod tap;
 mod vectors;

@@ -5,6 +5,9 @@
 
 mod ceph_ping;
 mod ceph_tap;
+// What taps have seen is told in the same words as by the daemon.
+#[path = "../../tap_report.rs"]
+mod tap_report;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

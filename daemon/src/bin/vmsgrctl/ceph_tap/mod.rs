@@ -1,7 +1,7 @@
 //! `ceph-tap`: what Ceph's clients and daemons said to each other, from a capture.
 //!
 //! `capture` reads packets from the file, `segment` finds TCP in them, `direction` puts the bytes in
-//! order, `connections` gives them to the taps, `table` is what is printed.
+//! order, `connections` gives them to the taps, `table` is what is printed for people.
 
 mod capture;
 mod connections;
@@ -11,6 +11,8 @@ mod table;
 
 use self::connections::{Connections, Said};
 use self::table::Table;
+use crate::tap_report;
+use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +29,10 @@ pub struct Args {
     /// The capture; '-' for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Print one object of JSON instead of a table: what the daemon's counters have under "tap",
+    /// times in microseconds, and under "capture" what is missing.
+    #[arg(long)]
+    json: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -37,6 +43,8 @@ Examples:
       What was said in it
   tcpdump -i lo -s 0 -w - tcp port 6801 | vmsgrctl ceph-tap -
       Until Ctrl-C ends tcpdump
+  vmsgrctl ceph-tap --json osd.pcap | jq .operations.write.p99_us
+      One of the facts of the table, for a program
 
 Exit codes:
   0  read to its end
@@ -77,7 +85,10 @@ pub fn run(args: &Args) -> ExitCode {
         eprintln!("... and {} more", said - MOST_SAID);
     }
     // A reader that has gone has seen all that it wanted.
-    let _ = print(&mut connections);
+    let _ = match args.json {
+        true => print_json(&mut connections, read.as_ref().err()),
+        false => print(&mut connections),
+    };
     match read {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -85,6 +96,17 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The same facts for programs; and what is wrong with the capture, if it is.
+fn print_json(connections: &mut Connections, error: Option<&String>) -> io::Result<()> {
+    let mut all = tap_report::json(&connections.end());
+    let Connections { gaps, strays, too_many, .. } = connections;
+    all["capture"] =
+        json!({ "gaps": gaps, "strays": strays, "too_many": too_many, "error": error });
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{all}")?;
+    stdout.flush()
 }
 
 fn print(connections: &mut Connections) -> io::Result<()> {
