@@ -36,9 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                     // An event of what was answered already may be under way.
                     let waits = endpoint.connection(connection).is_some_and(|it| it.unread() > 0);
                     if waits && !std::mem::replace(&mut traced, true) {
-                        ptrace::traceme().map_err(|errno| {
+                        ptrace::traceme().inspect_err(|errno| {
                             println!("untraced {errno}");
-                            errno
                         })?;
                     }
                     if waits {
