@@ -45,6 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Applications that have not said their hello.
 const MAX_SILENT: usize = 64;
 
+/// Those of them that are one user's: no user keeps out the others.
+const MAX_SILENT_OF_ONE: usize = 16;
+
 /// Applications that are accepted in one turn.
 const ACCEPTS: usize = 16;
 
@@ -91,6 +94,8 @@ pub struct Applications {
     max_endpoints: usize,
     max_segment_bytes: u64,
     max_linger: Duration,
+    /// Of the daemon: each takes a part of every segment.
+    cores: usize,
     peers: BTreeMap<PeerId, Peer>,
     /// The number of the last one that came.
     last: usize,
@@ -108,11 +113,12 @@ pub struct Applications {
 }
 
 impl Applications {
-    /// From here on, applications attach.
+    /// From here on, applications attach, to a daemon of so many cores.
     pub fn new(
         bound: Bound,
         settings: &ApplicationSettings,
         registry: Registry,
+        cores: usize,
     ) -> io::Result<Self> {
         if let Some(reason) = bound.warning {
             let path = default_path();
@@ -133,6 +139,7 @@ impl Applications {
             max_endpoints: settings.max_endpoints,
             max_segment_bytes: settings.max_segment_bytes,
             max_linger: settings.max_linger,
+            cores,
             peers: BTreeMap::new(),
             last: 0,
             silent: VecDeque::new(),
@@ -153,7 +160,6 @@ impl Applications {
 
     /// Does what there is to do, within bounds; there may be more, see [`wait`](Self::wait).
     pub fn turn(&mut self, now: Instant, attachments: &mut impl Attachments) {
-        self.accept(now);
         for peer in std::mem::take(&mut self.readable) {
             self.read(peer, attachments);
             // Before the next one is read, which may come in the place of one that has gone.
@@ -161,6 +167,8 @@ impl Applications {
         }
         self.expire(now, attachments);
         self.tell_of_gone(attachments);
+        // Last: who has said its hello by now keeps out nobody.
+        self.accept(now, attachments);
     }
 
     fn tell_of_gone(&mut self, attachments: &mut impl Attachments) {
@@ -226,7 +234,7 @@ impl Applications {
         }
     }
 
-    fn accept(&mut self, now: Instant) {
+    fn accept(&mut self, now: Instant, attachments: &mut impl Attachments) {
         if self.accept_again.is_some_and(|again| again <= now) {
             (self.acceptable, self.accept_again) = (true, None);
         }
@@ -235,7 +243,13 @@ impl Applications {
                 return;
             };
             match listener.accept() {
-                Ok((socket, _)) => self.arrive(socket, now),
+                Ok((socket, _)) => {
+                    // Most have said their hello by now: they are not counted among the silent.
+                    if let Some(id) = self.arrive(socket, now) {
+                        self.read(id, attachments);
+                        self.tell_of_gone(attachments);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.acceptable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -250,7 +264,7 @@ impl Applications {
     }
 
     /// Whom the policy does not name is refused at once, and so takes nobody's place.
-    fn arrive(&mut self, socket: Socket, now: Instant) {
+    fn arrive(&mut self, socket: Socket, now: Instant) -> Option<PeerId> {
         let admitted = socket
             .set_nonblocking(true)
             .and_then(|()| Ok(Who::of(&socket)?))
@@ -259,7 +273,8 @@ impl Applications {
             Ok(who) => who,
             Err(error) => {
                 let line = format_args!("an application could not be accepted: {error}");
-                return self.complain(Level::Warn, line);
+                self.complain(Level::Warn, line);
+                return None;
             }
         };
         match self.admit(&who) {
@@ -267,16 +282,19 @@ impl Applications {
                 // The application hears of it whether it is accepted or not.
                 let _ = send_refusal(&socket, &refusal);
                 self.complain(Level::Warn, format_args!("application {who} is refused: {refusal}"));
+                None
             }
             Ok(permissions) => {
                 self.last += 1;
                 let id = PeerId(self.last);
                 if let Err(error) = watch(&self.registry, &socket, id) {
                     let line = format_args!("app={id} {who} could not be accepted: {error}");
-                    return self.complain(Level::Warn, line);
+                    self.complain(Level::Warn, line);
+                    return None;
                 }
                 self.silent.push_back((now + PATIENCE, id));
                 self.peers.insert(id, Peer { socket, who, state: State::Silent(permissions) });
+                Some(id)
             }
         }
     }
@@ -288,6 +306,14 @@ impl Applications {
             .map_err(|denied| shm::Refusal::new(Errno::EACCES, denied))?;
         if self.silent.len() >= MAX_SILENT {
             let reason = format_args!("{MAX_SILENT} others have not said what they want");
+            return Err(shm::Refusal::new(Errno::EBUSY, reason));
+        }
+        let is_theirs = |id| self.peers.get(id).is_some_and(|peer| peer.who.uid == who.uid);
+        if self.silent.iter().filter(|(_, id)| is_theirs(id)).count() >= MAX_SILENT_OF_ONE {
+            let reason = format_args!(
+                "{MAX_SILENT_OF_ONE} others of user {} have not said what they want",
+                who.uid
+            );
             return Err(shm::Refusal::new(Errno::EBUSY, reason));
         }
         Ok(permissions)
@@ -333,9 +359,11 @@ impl Applications {
             );
             return self.refuse(id, &shm::Refusal::new(Errno::EUSERS, reason));
         }
-        if hello.data_bytes() > max_segment {
+        let segment = hello.segment_bytes(self.cores).unwrap_or(u64::MAX);
+        if segment > max_segment {
             let reason = format_args!(
-                "{} slots with their rings are more than applications.max_segment_bytes, {max_segment}",
+                "{} slots with their rings take {segment} bytes, more than \
+                 applications.max_segment_bytes, {max_segment}",
                 hello.slots
             );
             return self.refuse(id, &shm::Refusal::new(Errno::EFBIG, reason));

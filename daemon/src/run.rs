@@ -141,7 +141,8 @@ impl Daemon {
         poll.registry().register(&mut signal_source, SIGNALS, Interest::READABLE)?;
         messenger.doorbell().register(poll.registry(), DOORBELL)?;
         let registry = poll.registry().try_clone()?;
-        let applications = Applications::new(applications, &settings.applications, registry)?;
+        let (asked, cores) = (&settings.applications, messenger.cores());
+        let applications = Applications::new(applications, asked, registry, cores)?;
         let attached = Attached::new(poll.registry().try_clone()?);
         let mut announcement = String::new();
         let unconfirmed = bound.len() * messenger.cores();

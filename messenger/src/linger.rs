@@ -25,9 +25,12 @@ impl Worker {
     /// theirs.
     pub(crate) fn linger(&mut self, core: &mut WorkerCore, stream: Token) {
         let other = core.state(stream).and_then(|state| state.role.other());
+        let looked_at = !self.lingering.is_empty();
         for side in [Some(stream), other].into_iter().flatten() {
-            if let Some(state) = core.state_mut(side) {
-                state.lingering = true;
+            let Some(state) = core.state_mut(side) else { continue };
+            if !mem::replace(&mut state.lingering, true) {
+                // Both sides of a relay: each may outlive the other.
+                self.lingering.push(side);
                 if matches!(state.role, Role::Stream(_))
                     && let Role::Stream(wire) = mem::replace(&mut state.role, Role::Discard)
                 {
@@ -38,7 +41,7 @@ impl Worker {
             core.finish(side);
             core.set_reading(side, true);
         }
-        if !mem::replace(&mut self.lingers, true) {
+        if !looked_at && !self.lingering.is_empty() {
             core.arm(CHECK, Timer::Linger);
         }
     }
@@ -84,13 +87,70 @@ impl Worker {
     /// Looks which lingering connections can be closed. That a peer has acknowledged everything
     /// makes no event, so while there are such connections they are looked at.
     pub(crate) fn check_lingering(&mut self, core: &mut WorkerCore) {
-        self.lingers = false;
-        for stream in core.streams() {
-            let lingering = core.state(stream).is_some_and(|state| state.lingering);
-            self.lingers |= lingering && !self.close_if_acknowledged(core, stream);
+        // Meanwhile the list is not empty, so that whoever joins it arms no second timer.
+        let mut looked_at = 0;
+        while let Some(&stream) = self.lingering.get(looked_at) {
+            if core.state(stream).is_some() && !self.close_if_acknowledged(core, stream) {
+                looked_at += 1;
+            } else {
+                self.lingering.swap_remove(looked_at);
+            }
         }
-        if self.lingers {
+        if !self.lingering.is_empty() {
             core.arm(CHECK, Timer::Linger);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::census::Census;
+    use crate::message::Adopted;
+    use crate::name::Service;
+    use crate::options::Options;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use vmsgr_reactor::{Budget, Loop, SpinPolicy, mesh};
+
+    #[test]
+    fn only_those_that_linger_are_looked_at_and_each_until_it_has_ended() {
+        let port = mesh(2).unwrap().remove(0);
+        let census = Arc::new(Census::new(1, None));
+        let worker = Worker::new(0, 1, Arc::new(Options::default()), Arc::clone(&census));
+        let mut tested = Loop::new(worker, port, SpinPolicy::Auto, Budget::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peers = Vec::new();
+        for _ in 0..4 {
+            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut socket, address) = listener.accept().unwrap();
+            // More than the peer has room for while it does not read.
+            socket.set_nonblocking(true).unwrap();
+            while socket.write(&[0; 1 << 16]).is_ok() {}
+            assert!(census.reserve(0));
+            census.enter(0);
+            let socket = mio::net::TcpStream::from_std(socket);
+            let (worker, core) = tested.handler();
+            let (service, reserved) = (Service::Discard, None);
+            worker.adopt(core, Adopted { socket, peer: address, service, reserved });
+            peers.push(peer);
+        }
+        let (worker, core) = tested.handler();
+        let streams = core.streams();
+        for stream in [1, 3, 1] {
+            worker.linger(core, streams[stream]);
+        }
+        assert_eq!(worker.lingering, [streams[1], streams[3]], "each once");
+        worker.check_lingering(core);
+        assert_eq!(worker.lingering.len(), 2, "their peers have not got everything");
+        // One ends by itself.
+        assert!(worker.end(core, streams[1], Ending::Reset).is_some());
+        worker.check_lingering(core);
+        assert_eq!(worker.lingering, [streams[3]]);
+        worker.cut_lingering(core, streams[3]);
+        worker.check_lingering(core);
+        assert!(worker.lingering.is_empty());
+        assert_eq!(core.stream_count(), 2, "the others are left alone");
     }
 }

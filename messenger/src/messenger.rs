@@ -67,7 +67,7 @@ pub struct Messenger {
     counters: Counters,
     pub(crate) options: Arc<Options>,
     pub(crate) registry: Registry,
-    /// Listen jobs that applications have asked for, and cores that have not closed them.
+    /// Listen jobs that applications have asked for, and cores on which they are not over.
     pub(crate) ours: HashMap<JobId, usize>,
 }
 

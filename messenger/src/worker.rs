@@ -84,8 +84,8 @@ pub(crate) struct Worker {
     pub(crate) undrained: Vec<Token>,
     /// It has drained, and has said so.
     pub(crate) stopped: bool,
-    /// Connections linger, and are looked at by a timer.
-    pub(crate) lingers: bool,
+    /// Connections that linger, and are looked at by a timer; some may have ended since.
+    pub(crate) lingering: Vec<Token>,
     /// The ways to the applications.
     pub(crate) lanes: Vec<Rc<Lane>>,
     /// The slot for the connection that is being accepted.
@@ -119,7 +119,7 @@ impl Worker {
             draining: false,
             undrained: Vec::new(),
             stopped: false,
-            lingers: false,
+            lingering: Vec::new(),
             lanes: Vec::new(),
             reserved: None,
             tap: None,

@@ -50,6 +50,7 @@ mod process;
 mod random;
 mod redis;
 pub mod sockets;
+mod traced;
 mod vmsgrctl;
 mod vmsgrd;
 
@@ -69,5 +70,6 @@ pub use peers::{ANSWER_BYTES, PatternPeer, REQUEST_BYTES, SEEDS};
 pub use process::{Process, run};
 pub use random::Random;
 pub use redis::RedisServer;
+pub use traced::Traced;
 pub use vmsgrctl::vmsgrctl;
 pub use vmsgrd::{Launch, Listening, Refusal, Vmsgrd, relay_to};

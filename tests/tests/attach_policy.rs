@@ -23,8 +23,8 @@ const NOBODY: u32 = 65_534;
 /// How long the daemon waits for a hello.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// How many may be silent at the same time.
-const SILENT: usize = 64;
+/// How many of one user may be silent at the same time.
+const SILENT: usize = 16;
 
 /// A connection to the socket that has not said anything.
 fn silent(daemon: &Vmsgrd) -> Socket {
@@ -244,7 +244,7 @@ fn too_many_silent_ones_are_refused_and_keep_out_nobody_for_long() {
     let over = silent(&daemon);
     let refusal = expect_refusal(&over);
     assert_eq!(refusal.errno, Errno::EBUSY, "{refusal}");
-    daemon.expect_log(&["is refused", "64 others"]);
+    daemon.expect_log(&["is refused", "16 others of user"]);
     // One of them speaks up, and so makes room for another.
     send_hello(&crowd[9], &small()).expect("it is sent");
     receive_answer(&crowd[9]).expect("it is welcomed");

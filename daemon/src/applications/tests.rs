@@ -11,6 +11,9 @@ use vmsgr_messenger::shm::{receive_answer, send_hello};
 /// Far more than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Of the daemon.
+const CORES: usize = 2;
+
 /// What was asked of [`Attachments`], and what it answers.
 #[derive(Debug, Default)]
 struct Double {
@@ -64,7 +67,7 @@ impl Rig {
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let bound = bind(&settings).unwrap();
-        let applications = Applications::new(bound, &settings, registry).unwrap();
+        let applications = Applications::new(bound, &settings, registry, CORES).unwrap();
         Self { poll, applications, attachments: Double::default(), folder }
     }
 
@@ -92,6 +95,11 @@ impl Rig {
                 return;
             }
         }
+    }
+
+    /// The one that came last.
+    fn last_peer(&mut self) -> &mut Peer {
+        self.applications.peers.last_entry().unwrap().into_mut()
     }
 
     /// The application that was asked for last.
@@ -165,10 +173,12 @@ fn who_is_over_the_number_of_silent_ones_is_refused_until_one_speaks() {
     let mut rig = Rig::new();
     let now = Instant::now();
     let silent: Vec<_> = (0..MAX_SILENT)
-        .map(|_| {
+        .map(|number| {
             let socket = rig.connect();
             // The backlog is shorter on some systems.
             rig.settle(now);
+            // As if so many users had come.
+            rig.last_peer().who.uid = 1 + (number / MAX_SILENT_OF_ONE) as u32;
             socket
         })
         .collect();
@@ -190,6 +200,42 @@ fn who_is_over_the_number_of_silent_ones_is_refused_until_one_speaks() {
 }
 
 #[test]
+fn one_user_who_is_silent_keeps_out_no_other() {
+    let mut rig = Rig::new();
+    let now = Instant::now();
+    let mut silent: Vec<_> = (0..MAX_SILENT_OF_ONE).map(|_| rig.connect()).collect();
+    let over = rig.connect();
+    rig.settle(now);
+    let uid = geteuid().as_raw();
+    let refused = refusal(&over);
+    assert_eq!(refused.errno, Errno::EBUSY);
+    assert_eq!(refused.reason, format!("16 others of user {uid} have not said what they want"));
+    let who = rig.last_peer().who.clone();
+    assert!(rig.applications.admit(&who).is_err());
+    // (The policy of the test lets in its own user only.)
+    rig.applications.policy = Policy::new(vec![shm::Allow::anything(shm::Users::Any)]);
+    assert!(rig.applications.admit(&Who { uid: uid + 1, ..who.clone() }).is_ok());
+    // One that speaks up, or goes, makes room.
+    send_hello(&silent[3], &Hello::default()).unwrap();
+    silent.remove(0);
+    rig.settle(now);
+    assert_eq!(rig.applications.silent.len(), MAX_SILENT_OF_ONE - 2);
+    assert!(rig.applications.admit(&who).is_ok());
+}
+
+#[test]
+fn who_has_said_its_hello_is_not_counted_among_the_silent() {
+    let mut rig = Rig::new();
+    let now = Instant::now();
+    // As an application with a thread for each of many endpoints begins.
+    let crowd: Vec<_> = (0..3 * MAX_SILENT_OF_ONE).map(|_| rig.hello(&Hello::default())).collect();
+    rig.settle(now);
+    for one in &crowd {
+        assert!(receive_answer(one).is_ok());
+    }
+}
+
+#[test]
 fn a_turn_accepts_a_bounded_number() {
     let mut rig = Rig::new();
     let now = Instant::now();
@@ -197,6 +243,8 @@ fn a_turn_accepts_a_bounded_number() {
     rig.applications.turn(now, &mut rig.attachments);
     assert_eq!(rig.applications.peers.len(), ACCEPTS);
     assert_eq!(rig.applications.wait(now), Some(Duration::ZERO), "without sleeping");
+    // As if another user had come.
+    rig.last_peer().who.uid += 1;
     rig.applications.turn(now, &mut rig.attachments);
     assert_eq!(rig.applications.peers.len(), ACCEPTS + 1);
     assert_eq!(rig.applications.wait(now), Some(PATIENCE));
@@ -304,12 +352,16 @@ fn one_that_is_detached_is_hung_up_on_and_did_not_depart() {
 fn the_limits_are_kept() {
     let mut rig = Rig::with("max_endpoints = 2\nmax_segment_bytes = 1048576\nmax_linger_secs = 7");
     let now = Instant::now();
-    let small = Hello { slots: 8, ..Hello::default() };
-    let large = rig.hello(&Hello { slots: 9, ..Hello::default() });
+    let small = Hello { slots: 7, ..Hello::default() };
+    // Its data rings alone would fit.
+    let large = rig.hello(&Hello { slots: 8, ..Hello::default() });
     rig.settle(now);
     let refused = refusal(&large);
     assert_eq!(refused.errno, Errno::EFBIG);
-    assert!(refused.reason.contains("max_segment_bytes, 1048576"), "{refused}");
+    let bytes = Hello { slots: 8, ..Hello::default() }.segment_bytes(CORES).unwrap();
+    assert!(bytes > 1 << 20 && bytes < (1 << 20) + (64 << 10));
+    let part = format!("take {bytes} bytes, more than applications.max_segment_bytes, 1048576");
+    assert!(refused.reason.contains(&part), "{refused}");
 
     let one = rig.hello(&small);
     let brief = rig.hello(&Hello { linger: Duration::from_secs(1), ..small.clone() });

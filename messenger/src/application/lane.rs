@@ -234,3 +234,57 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::pool::SlotPool;
+    use crate::application::registry::ApplicationId;
+    use crate::shm::geometry::Geometry;
+    use crate::shm::segment::Segment;
+    use vmsgr_reactor::Doorbell;
+
+    fn lane() -> Lane {
+        let geometry = Geometry::new(1, 4, 4096, 4096).unwrap();
+        let application = Application {
+            id: ApplicationId(1),
+            segment: Segment::create(geometry).unwrap().0,
+            slots: SlotPool::new(4, 1),
+            doorbell: Doorbell::new().unwrap(),
+        };
+        let lane = Lane::new(Arc::new(application), 0);
+        lane.attach();
+        lane
+    }
+
+    #[test]
+    fn who_has_done_something_wrong_is_neither_heard_nor_told_any_more() {
+        let lane = lane();
+        lane.announce(0, 1);
+        assert!(lane.take_news());
+        assert_eq!(Pusher::default().push(lane.application.segment.down(0), [1]), Ok(true));
+        assert!(lane.has_some());
+        lane.fail(Fault::PushedTwice(2));
+        lane.fail(Fault::PushedTwice(3));
+        assert!(!lane.has_some() && !lane.is_attached());
+        lane.announce(1, 1);
+        assert!(!lane.take_news());
+        assert_eq!(lane.take_fault(), Some(Fault::PushedTwice(2)), "the first, once");
+        assert_eq!(lane.take_fault(), None);
+    }
+
+    #[test]
+    fn rings_for_nothing_count_only_in_a_row() {
+        let lane = lane();
+        for _ in 0..VAIN {
+            lane.ring();
+            lane.ring();
+            lane.heeded();
+        }
+        assert_eq!(lane.take_fault(), None);
+        (0..VAIN).for_each(|_| lane.ring());
+        assert_eq!(lane.take_fault(), None, "the first one may have been for something");
+        lane.ring();
+        assert_eq!(lane.take_fault(), Some(Fault::Vain(VAIN)));
+    }
+}

@@ -125,6 +125,9 @@ impl Worker {
         if let Some(doorbell) = lane.doorbell.take() {
             core.unwatch(doorbell);
         }
+        if let Some(timer) = lane.linger.take() {
+            core.cancel(timer);
+        }
         self.lanes.retain(|other| !Rc::ptr_eq(other, lane));
     }
 }

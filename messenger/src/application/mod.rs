@@ -9,6 +9,8 @@
 
 pub(crate) mod conduit;
 #[cfg(test)]
+mod deaths;
+#[cfg(test)]
 pub(crate) mod double;
 mod fault;
 mod lane;

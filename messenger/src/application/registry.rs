@@ -27,7 +27,7 @@ use crate::shm::segment::Segment;
 use crate::shm::sync::{Ordering, full_fence};
 
 /// Applications that are kept at a time, dead or alive: each has a segment.
-const APPLICATIONS: usize = 1024;
+pub(super) const APPLICATIONS: usize = if cfg!(test) { 16 } else { 1024 };
 
 /// Names an application for as long as the messenger runs. One that is taken over keeps its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,6 +162,32 @@ impl Served {
         self.vain = 0;
     }
 
+    /// Somebody who takes its name takes over a connection or a listener.
+    fn has_left_something(&self) -> bool {
+        self.shared.slots.taken() > 0 || !self.listens.is_empty()
+    }
+
+    /// Whether a successor asks for the sizes of its segment, which stay as they are; if not, what
+    /// that one can do.
+    fn fits(&self, successor: &Attachment) -> Result<(), String> {
+        let has = self.shared.segment.geometry();
+        let has = (has.slots, has.receive_ring_bytes, has.send_ring_bytes);
+        let Attachment { slots, receive_ring_bytes, send_ring_bytes, .. } = *successor;
+        let asked = (slots, receive_ring_bytes, send_ring_bytes);
+        if has == asked {
+            return Ok(());
+        }
+        let sizes = |(slots, receive, send)| {
+            format!("{slots} slots with rings of {receive} and {send} bytes")
+        };
+        Err(format!(
+            "'{}' was left with {}, not {}: ask for the same, or take another name",
+            self.name,
+            sizes(has),
+            sizes(asked)
+        ))
+    }
+
     /// For the log.
     pub(crate) fn label(&self) -> String {
         let name = if self.name.is_empty() { "(no name)" } else { &self.name };
@@ -204,19 +230,25 @@ impl Messenger {
     ///
     /// # Errors
     /// With an errno and a reason that can be told to the application: one of this name is attached
-    /// (EBUSY), a size is out of its range (EINVAL), or memory or descriptors have run out.
+    /// (EBUSY), a size is out of its range or not that of what would be taken over (EINVAL), or
+    /// memory or descriptors have run out.
     pub fn attach(&mut self, wanted: Attachment) -> Result<ApplicationId, (Errno, String)> {
         let namesake = self.registry.served.iter_mut().find(|(_, served)| {
             !wanted.name.is_empty() && served.name == wanted.name && served.uid == wanted.uid
         });
         if let Some((&id, served)) = namesake {
+            let is_attached = served.phase == Phase::Attached
+                || served.phase == Phase::Attaching && !served.stillborn;
+            if !is_attached && served.has_left_something() {
+                served.fits(&wanted).map_err(|reason| (Errno::EINVAL, reason))?;
+            }
             match served.phase {
                 Phase::Departing if served.successor.is_none() => served.successor = Some(wanted),
                 // The one that is being attached has died since.
                 Phase::Attaching if served.stillborn && served.successor.is_none() => {
                     served.successor = Some(wanted);
                 }
-                Phase::Departed => self.take_over(id, wanted),
+                Phase::Departed => self.succeed(id, wanted),
                 _ => {
                     let reason =
                         format!("an application named '{}' is attached already", wanted.name);
@@ -276,6 +308,24 @@ impl Messenger {
     }
 
     /// An application comes that has the name of one that has died.
+    fn succeed(&mut self, id: ApplicationId, successor: Attachment) {
+        let Some(served) = self.registry.served.get(&id) else { return };
+        let Err(reason) = served.fits(&successor) else { return self.take_over(id, successor) };
+        let attached = if served.has_left_something() {
+            Err(reason)
+        } else {
+            // Nothing is lost with it, so it gets what it asks for. The cores are done with the old
+            // segment before they hear of the new one.
+            self.retire(id);
+            self.attach_new(id, successor).map_err(|(_, reason)| reason)
+        };
+        if let Err(reason) = attached {
+            self.registry.events.push_back(Event::Detached { application: id, reason });
+            self.let_linger(id);
+        }
+    }
+
+    /// Its segment goes to a successor, with all that is in it.
     fn take_over(&mut self, id: ApplicationId, successor: Attachment) {
         if let Some(served) = self.registry.served.get_mut(&id) {
             served.pid = successor.pid;
@@ -349,8 +399,8 @@ impl Messenger {
                 served.successor = None;
             }
             Phase::Attached => {
-                // What it has asked for before is not lost.
-                self.do_jobs_of(id, usize::MAX);
+                served.phase = Phase::Departing;
+                self.do_last_jobs_of(id);
                 let Some(served) = self.registry.served.get_mut(&id) else { return };
                 if served.name.is_empty() || served.linger.is_zero() {
                     if served.successor.is_some() {
@@ -360,7 +410,6 @@ impl Messenger {
                     }
                     return self.retire(id);
                 }
-                served.phase = Phase::Departing;
                 served.unconfirmed = cores;
                 self.post_all(|| Message::Depart(id));
             }
@@ -451,7 +500,7 @@ impl Messenger {
         }
         served.phase = Phase::Departed;
         match served.successor.take() {
-            Some(successor) => self.take_over(id, successor),
+            Some(successor) => self.succeed(id, successor),
             None => self.let_linger(id),
         }
     }
@@ -485,5 +534,19 @@ impl Messenger {
         for served in self.registry.served.values() {
             served.shared.segment.control().daemon.0.cancel();
         }
+    }
+
+    /// For tests: the end of the application of this name is confirmed by all cores.
+    #[cfg(test)]
+    pub(crate) fn is_departed(&self, name: &str) -> bool {
+        let mut served = self.registry.served.values().filter(|served| served.name == name);
+        served.any(|served| served.phase == Phase::Departed)
+    }
+
+    /// For tests: nothing could be taken over from the application of this name.
+    #[cfg(test)]
+    pub(crate) fn has_left_nothing(&self, name: &str) -> bool {
+        let mut served = self.registry.served.values().filter(|served| served.name == name);
+        !served.any(|served| served.has_left_something())
     }
 }

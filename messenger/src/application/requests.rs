@@ -14,6 +14,7 @@ use crate::job::Event;
 use crate::message::Message;
 use crate::messenger::Messenger;
 use crate::name::Service;
+use crate::shm::geometry;
 use crate::shm::job::{Asked, Notice, Request, Told};
 use crate::shm::sync::full_fence;
 
@@ -21,7 +22,7 @@ use crate::shm::sync::full_fence;
 const JOBS: usize = 64;
 
 /// Listeners that one application may have.
-const LISTENERS: usize = 128;
+pub(super) const LISTENERS: usize = 128;
 
 impl Messenger {
     /// Does what applications ask for; whether anything was asked.
@@ -36,11 +37,17 @@ impl Messenger {
         !asking.is_empty()
     }
 
+    /// Does what an application has asked for before it died: nobody waits for the answers, so none
+    /// has to find room. What lay in the ring is all there is, even if somebody goes on pushing.
+    pub(crate) fn do_last_jobs_of(&mut self, id: ApplicationId) {
+        self.do_jobs_of(id, geometry::JOBS);
+    }
+
     /// Does what one application has asked for, at most so many things.
-    pub(crate) fn do_jobs_of(&mut self, id: ApplicationId, most: usize) {
+    fn do_jobs_of(&mut self, id: ApplicationId, most: usize) {
         for _ in 0..most {
             let Some(served) = self.registry.served.get_mut(&id) else { return };
-            if !served.may_answer() {
+            if served.is_attached() && !served.may_answer() {
                 return;
             }
             let words = match served.jobs.take(served.shared.segment.jobs()) {
@@ -186,28 +193,29 @@ impl Messenger {
     /// Takes an event of a listener of applications; gives back what is not of one.
     pub(crate) fn listener_event(&mut self, event: Event) -> Option<Event> {
         match event {
-            Event::Failed { job, error } if self.registry.listened.contains_key(&job) => {
+            // Of all this the owner does not know.
+            Event::Listening { job, .. } if self.ours.contains_key(&job) => None,
+            Event::Closed(job) if self.ours.contains_key(&job) => {
+                self.ended_on_a_core(job);
+                None
+            }
+            Event::Failed { job, error } if self.ours.contains_key(&job) => {
+                // A core on which it has failed will not close it.
+                self.ended_on_a_core(job);
                 let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
                 self.listener_failed(job, errno);
                 None
             }
-            // Of listeners that were closed, or had failed, the owner does not know.
-            Event::Listening { job, .. } | Event::Failed { job, .. }
-                if self.ours.contains_key(&job) =>
-            {
-                None
-            }
-            Event::Closed(job) => match self.ours.get_mut(&job) {
-                Some(left) => {
-                    *left -= 1;
-                    if *left == 0 {
-                        self.ours.remove(&job);
-                    }
-                    None
-                }
-                None => Some(Event::Closed(job)),
-            },
             event => Some(event),
+        }
+    }
+
+    /// A listener of ours is over on one more core.
+    fn ended_on_a_core(&mut self, listener: JobId) {
+        let Some(left) = self.ours.get_mut(&listener) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.ours.remove(&listener);
         }
     }
 

@@ -62,6 +62,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::bytes::{field, put, text};
+use super::geometry::Geometry;
 
 /// The version of the handshake.
 pub const VERSION: u32 = 1;
@@ -146,11 +147,12 @@ impl Hello {
     /// The longest linger.
     pub const MAX_LINGER: Duration = Duration::from_secs(3600);
 
-    /// The bytes of the data rings alone, with which a segment of this hello is larger still. At
-    /// most 2^41.
-    pub fn data_bytes(&self) -> u64 {
-        let each = u64::from(self.receive_ring_bytes) + u64::from(self.send_ring_bytes);
-        u64::from(self.slots) * each
+    /// The bytes of the segment that a daemon of so many cores makes for it, all of it: at most
+    /// 2^42. `None` if a size is out of its range.
+    pub fn segment_bytes(&self, cores: usize) -> Option<u64> {
+        let (receive, send) = (self.receive_ring_bytes, self.send_ring_bytes);
+        let geometry = Geometry::new(u32::try_from(cores).ok()?, self.slots, receive, send)?;
+        Some(geometry.segment_bytes() as u64)
     }
 
     /// The message.
@@ -349,7 +351,16 @@ mod tests {
         let (slots, ring) = (Hello::MAX_SLOTS, Hello::MAX_RING_BYTES);
         let (receive_ring_bytes, send_ring_bytes) = (ring, ring);
         let hello = Hello { slots, receive_ring_bytes, send_ring_bytes, ..Hello::default() };
-        assert_eq!(hello.data_bytes(), 1 << 41);
+        let bytes = hello.segment_bytes(1024).unwrap();
+        assert!(bytes > 1 << 41 && bytes < 1 << 42, "{bytes}");
+        assert_eq!(hello.segment_bytes(0), None);
+    }
+
+    #[test]
+    fn a_segment_is_more_than_its_data_rings() {
+        // As docs/SHM.md lays it out.
+        let hello = Hello { slots: 1024, ..Hello::default() };
+        assert_eq!(hello.segment_bytes(2), Some(368_640 + (128 << 20)));
     }
 
     proptest! {
