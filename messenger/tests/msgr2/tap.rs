@@ -118,3 +118,29 @@ fn what_is_in_flight_is_bounded_and_the_rest_is_counted() {
     // From the first time that it was sent.
     assert_eq!(sums.slowest()[0].latency, Duration::from_millis(5));
 }
+
+#[test]
+fn what_the_reply_to_a_write_carries_is_none_of_its_data() {
+    let frame = |message: &Message| {
+        let header = message.header.encode();
+        let segments: [&[u8]; 4] = [&header, &message.front, &[], &message.data];
+        let envelope = Envelope::new(Tag::Message, &segments);
+        envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>()
+    };
+    let (object, time) = (b"object".to_vec(), Timestamp::default());
+    let request = OsdRequest { pool: 1, hash: 0, group: 0, epoch: 1, object, time };
+    for (asked, kind, bytes) in [
+        (request.write(1, 0, vec![0; 4].into()), Kind::Write, 4),
+        (request.read(1, 0, 100), Kind::Read, 100),
+    ] {
+        let tap = Tap::default();
+        let mut connection = tap.connection(None);
+        let mut answer = OsdNull::new(0).answer(&asked.header, &asked.front).unwrap().unwrap();
+        answer.data = vec![0; 100].into();
+        for (side, message) in [(Side::Initiator, &asked), (Side::Acceptor, &answer)] {
+            connection.pass(side, Duration::ZERO, &Banner::OURS.encode());
+            connection.pass(side, Duration::ZERO, &frame(message));
+        }
+        assert_eq!((tap.sums().kind(kind).operations, tap.sums().kind(kind).bytes), (1, bytes));
+    }
+}
