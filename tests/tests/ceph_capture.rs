@@ -176,6 +176,7 @@ fn repeated_and_swapped_packets_change_nothing_and_lost_ones_are_said() {
     });
     let output = tap(&repeated.path().display().to_string());
     assert_eq!(row(&output, "osd_op "), OPERATIONS);
+    assert!(text(&output.stdout).starts_with("11 connections"), "{}", text(&output.stdout));
 
     // Each packet with data after the one that follows it, but for the ends of connections.
     let swapped = without("none-crc", |mut packets| {
@@ -204,6 +205,17 @@ fn repeated_and_swapped_packets_change_nothing_and_lost_ones_are_said() {
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("1 connections of which bytes are missing"));
     assert_eq!(tap_json(&lost.path().display().to_string())["capture"]["gaps"], 1);
+
+    // The same one, of which tcpdump kept the beginning.
+    let cut = without("none-crc", |mut packets| {
+        let largest = packets.iter_mut().max_by_key(|packet| packet.len()).expect("some");
+        largest.truncate(16 + 96);
+        largest[8..12].copy_from_slice(&96_u32.to_le_bytes());
+        packets
+    });
+    let output = tap(&cut.path().display().to_string());
+    assert!(text(&output.stdout).contains("1 connections of which bytes are missing"));
+    assert!(text(&output.stderr).contains("bytes are missing"), "{}", text(&output.stderr));
 
     // Without its beginning a connection is none.
     let headless = without("none-crc", |packets| packets[3..].to_vec());

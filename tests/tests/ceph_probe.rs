@@ -1,10 +1,14 @@
 //! `vmsgrctl ceph-ping`: a real monitor and OSD, and all that is not one.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use serde_json::Value;
+use vmsgr_messenger::msgr2::{
+    AuthBadMethod, AuthDone, Banner, Control, EntityAddr, EntityType, Envelope, FrameDecoder,
+    Hello, Limits, ServerIdent, Timestamp,
+};
 use vmsgr_tests::sockets::{Refusing, Unanswering};
 use vmsgr_tests::{MiniCeph, Namespace, Nginx, PATIENCE, Process, eventually, peer, run, vmsgrctl};
 
@@ -174,6 +178,100 @@ fn a_server_of_tls_is_named() {
     command.args(["s_server", "-www", "-accept", "127.0.0.1:0", "-key"]).arg(&files[0]);
     let server = Process::spawn(command.arg("-cert").arg(&files[1]));
     expect_kind(&[], &said(&server, "ACCEPT "), "tls");
+}
+
+fn say(client: &mut TcpStream, control: &Control) {
+    let mut payload = Vec::new();
+    control.encode(&mut payload);
+    let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
+    let envelope = Envelope::new(control.tag(), &segments);
+    let bytes: Vec<u8> = envelope.slices(&segments).iter().flat_map(|s| s.to_vec()).collect();
+    client.write_all(&bytes).expect("the client listens");
+}
+
+/// A monitor without authentication that does with keepalives what the test wants; the keepalives
+/// and the acknowledgements of its own that it got.
+fn monitor(
+    keepalive: impl Fn(&mut TcpStream, Timestamp) + Send + 'static,
+) -> (SocketAddr, thread::JoinHandle<[Vec<Timestamp>; 2]>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let played = thread::spawn(move || {
+        let (mut client, peer) = listener.accept().expect("a client");
+        client.write_all(&Banner::OURS.encode()).expect("the client listens");
+        let mut banner = [0; Banner::BYTES];
+        client.read_exact(&mut banner).expect("a banner");
+        let mut decoder = FrameDecoder::new(Limits::default());
+        let (mut asked, mut acknowledged, mut piece) = (Vec::new(), Vec::new(), [0; 4096]);
+        while let Ok(count @ 1..) = client.read(&mut piece) {
+            let mut input = &piece[..count];
+            while let Some(frame) = decoder.decode(&mut input).expect("a frame") {
+                match Control::decode(frame.tag, &frame.segments[0]).expect("a control frame") {
+                    Control::Hello(_) => {
+                        let peer = EntityAddr::client(peer.ip(), 0);
+                        say(&mut client, &Control::Hello(Hello { entity: EntityType::MON, peer }));
+                    }
+                    Control::AuthRequest(request) if request.method == 1 => {
+                        let done = AuthDone { global_id: 1, mode: 1, payload: Default::default() };
+                        say(&mut client, &Control::AuthDone(done));
+                    }
+                    Control::AuthRequest(request) => {
+                        let (method, one) = (request.method, vec![1]);
+                        let bad =
+                            AuthBadMethod { method, result: -95, methods: one.clone(), modes: one };
+                        say(&mut client, &Control::AuthBadMethod(bad));
+                    }
+                    Control::AuthSignature(_) => {
+                        say(&mut client, &Control::AuthSignature([0; 32]));
+                    }
+                    Control::ClientIdent(ident) => {
+                        let ident = ServerIdent {
+                            addresses: ident.target.into(),
+                            gid: 0,
+                            global_seq: 1,
+                            supported: u64::MAX,
+                            required: 0,
+                            flags: 1,
+                            cookie: 0,
+                        };
+                        say(&mut client, &Control::ServerIdent(ident));
+                    }
+                    Control::Keepalive2(time) => {
+                        asked.push(time);
+                        keepalive(&mut client, time);
+                    }
+                    Control::Keepalive2Ack(time) => acknowledged.push(time),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        [asked, acknowledged]
+    });
+    (address, played)
+}
+
+#[test]
+fn only_the_answer_to_a_keepalive_is_one() {
+    const THEIRS: Timestamp = Timestamp { seconds: 7, nanoseconds: 8 };
+    let (address, played) = monitor(|client, time| {
+        let another = Timestamp { seconds: time.seconds ^ 1, ..time };
+        say(client, &Control::Keepalive2Ack(another));
+        say(client, &Control::Keepalive2(THEIRS));
+    });
+    let words = ["ceph-ping", "--json", "-c1", "-t0.5", &address.to_string()];
+    let output = vmsgrctl(&[], &words);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("an object");
+    assert_eq!(output.status.code(), Some(1), "{answer}");
+    let keepalive = &answer["keepalive"];
+    assert_eq!((&keepalive["sent"], &keepalive["answered"]), (&1.into(), &0.into()), "{answer}");
+    let [asked, acknowledged] = played.join().expect("the client has gone");
+    assert_eq!((asked.len(), &acknowledged[..]), (1, &[THEIRS][..]));
+
+    let (address, played) = monitor(|client, time| say(client, &Control::Keepalive2Ack(time)));
+    let (code, answer) = ask(&[], &address.to_string());
+    assert_eq!(code, Some(0), "{answer}");
+    expect_round_trips(&answer);
+    assert_eq!(played.join().expect("the client has gone")[0].len(), 4);
 }
 
 #[test]
