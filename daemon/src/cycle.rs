@@ -37,7 +37,8 @@ pub fn refuse(
             | Service::Discard
             | Service::OsdNull(_)
             | Service::Tapped(_)
-            | Service::Applications => None,
+            | Service::Applications
+            | Service::Entity(_) => None,
         })
         .collect();
     let (relays, names): (Vec<_>, Vec<_>) = relays.into_iter().unzip();

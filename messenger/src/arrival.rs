@@ -33,6 +33,9 @@ impl Worker {
         if matches!(service, Service::Tapped(_)) {
             self.tap.get_or_insert_default();
         }
+        if let Service::Entity(listener) = &service {
+            self.listen_for_entity(core, listener);
+        }
         match core.listen(socket, Listener { service, endpoints: Endpoints::default() }) {
             Ok(token) => {
                 self.jobs.insert(job, Begun::Listener(token));
@@ -71,11 +74,19 @@ impl Worker {
             Some(listener) => listener.service.clone(),
             None => return self.give_place_back(core, listener, None),
         };
-        let place = self.placer.place(&self.census);
+        let home = match &service {
+            Service::Entity(listener) => Some(listener.identity.core),
+            _ => None,
+        };
+        let place = home.unwrap_or_else(|| self.placer.place(&self.census));
         self.census.enter(place);
         let adopted = Adopted { socket, peer, service, reserved: self.reserved.take() };
         if place == self.index {
             return self.adopt(core, adopted);
+        }
+        if home.is_some() {
+            core.counters_mut().handed_over += 1;
+            return self.post(core, place, Message::Adopt(Box::new(adopted)));
         }
         // Not `Worker::post`: a core that is far behind need not have it.
         match core.post(place, Message::Adopt(Box::new(adopted))) {
@@ -162,6 +173,7 @@ impl Worker {
                     self.left(core);
                 }
             },
+            Service::Entity(listener) => self.serve_for_entity(core, socket, peer, &listener),
             Service::Applications => unreachable!("it has its slot before it is accepted"),
         }
     }

@@ -72,7 +72,8 @@ impl Worker {
             | Service::Relay(_)
             | Service::RelayOriginalDst
             | Service::Tapped(_)
-            | Service::Applications => Role::Echo,
+            | Service::Applications
+            | Service::Entity(_) => Role::Echo,
         };
         let targets = Targets { all: targets, next: 0 };
         let id = self.next_id();

@@ -55,7 +55,9 @@ impl Worker {
             // It tells of what it consumes, which it otherwise need not.
             conduit.ask_for_consumption();
         }
-        if !state.lingering && is_resting(core, stream) && !self.close_if_acknowledged(core, stream)
+        if !state.lingering
+            && self.is_resting(core, stream)
+            && !self.close_if_acknowledged(core, stream)
         {
             self.linger(core, stream);
         }
@@ -97,23 +99,27 @@ impl Worker {
     }
 }
 
-/// Nothing is under way on a connection, as far as can be known.
-fn is_resting(core: &WorkerCore, stream: Token) -> bool {
-    let Some(state) = core.state(stream) else { return true };
-    let (client, upstream) = match state.role {
-        Role::Echo | Role::Discard | Role::Dial(_) | Role::Client { upstream: None } => {
-            return core.is_idle(stream);
-        }
-        Role::Application(ref conduit) => return core.is_idle(stream) && conduit.is_consumed(),
-        // Frames wait for as long as messages do.
-        Role::Stream(ref wire) => return core.is_idle(stream) && wire.is_consumed(),
-        Role::Client { upstream: Some(upstream) } => (stream, upstream),
-        Role::Upstream { client } => (client, stream),
-    };
-    core.is_idle(client)
-        && core.is_idle(upstream)
-        && core.has_ended(client) == core.has_ended(upstream)
-        && core.last_read(client) <= core.last_read(upstream)
+impl Worker {
+    /// Nothing is under way on a connection, as far as can be known.
+    fn is_resting(&self, core: &WorkerCore, stream: Token) -> bool {
+        let Some(state) = core.state(stream) else { return true };
+        let (client, upstream) = match state.role {
+            Role::Echo | Role::Discard | Role::Dial(_) | Role::Client { upstream: None } => {
+                return core.is_idle(stream);
+            }
+            Role::Application(ref conduit) => return core.is_idle(stream) && conduit.is_consumed(),
+            // Frames wait for as long as messages do.
+            Role::Stream(ref wire) => {
+                return core.is_idle(stream) && wire.is_consumed() && self.entities.rests(wire);
+            }
+            Role::Client { upstream: Some(upstream) } => (stream, upstream),
+            Role::Upstream { client } => (client, stream),
+        };
+        core.is_idle(client)
+            && core.is_idle(upstream)
+            && core.has_ended(client) == core.has_ended(upstream)
+            && core.last_read(client) <= core.last_read(upstream)
+    }
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ mod unacknowledged;
 mod waiting;
 mod worker;
 
-pub use application::{ApplicationId, Attachment, Fault, Grant};
+pub use application::{ApplicationId, Attachment, EntityListener, Fault, Grant};
 pub use bind::Bound;
 pub use complaints::Complaints;
 pub use entity::{EntitySums, OsdNullOptions};

@@ -8,9 +8,10 @@ use mio::net::{TcpListener, TcpStream};
 use vmsgr_reactor::Doorbell;
 
 use crate::application::registry::Heard;
-use crate::application::{Application, ApplicationId, Reserved};
+use crate::application::{Application, ApplicationId, Identity, Reserved};
 use crate::ids::JobId;
 use crate::job::Event;
+use crate::msgr2::EntityType;
 use crate::name::Service;
 
 /// A message of the mesh. Small, since rings of them are allocated from each core to each.
@@ -48,8 +49,20 @@ pub(crate) enum Message {
     Quit { listener: JobId, application: ApplicationId, job: u64 },
     /// To one core: make a connection for an application, in a slot that is taken already.
     ConnectFor(Box<(Reserved, SocketAddr)>),
+    /// To one core: begin a session of an entity for an application.
+    ConnectAs(Box<ConnectAs>),
     /// To the messenger, about an application.
     Hear(Box<Heard>),
+}
+
+/// A session that an application asks for, in a slot that is taken already.
+#[derive(Debug)]
+pub(crate) struct ConnectAs {
+    pub(crate) reserved: Reserved,
+    pub(crate) identity: Identity,
+    pub(crate) address: SocketAddr,
+    /// What the peer has to be; `None`: whatever it says.
+    pub(crate) peer: Option<EntityType>,
 }
 
 /// An accepted connection on its way to its core.

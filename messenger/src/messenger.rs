@@ -120,7 +120,7 @@ impl Messenger {
                 if targets.is_empty() {
                     return Err(JobError::NoTarget);
                 }
-                if matches!(service, Service::Applications) {
+                if matches!(service, Service::Applications | Service::Entity(_)) {
                     return Err(JobError::ApplicationConnects);
                 }
                 if matches!(service, Service::OsdNull(_)) {

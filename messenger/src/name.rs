@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::application::EntityListener;
 use crate::entity::OsdNullOptions;
 
 /// What a listener does with its connections, as written: `echo`, `discard`, `relay:HOST:PORT`,
@@ -47,6 +48,8 @@ pub enum Service {
     /// Gives its connections to the applications that listen at its address. Has no name: who
     /// attaches asks for it.
     Applications,
+    /// Gives its connections to an entity of an application. Has no name, either.
+    Entity(Arc<EntityListener>),
 }
 
 impl Service {

@@ -278,6 +278,7 @@ impl Handler for Worker {
             Message::Quit { listener, application, job } => {
                 self.quit(core, listener, application, job);
             }
+            Message::ConnectAs(wanted) => self.connect_as(core, *wanted),
             Message::ConnectFor(wanted) => self.connect_for(core, wanted.0, wanted.1),
             Message::Tell(_) | Message::Hear(_) => unreachable!("only the messenger is told"),
         }

@@ -13,6 +13,8 @@ use super::send_ring::SendRing;
 use crate::ids::ConnectionId;
 use crate::shm::address;
 use crate::shm::intent;
+use crate::shm::part::{NOTICE_BYTES, Notice, PART_BYTES};
+use crate::shm::part_writer::PartWriter;
 use crate::shm::status::{Ending, State, Status};
 use crate::shm::sync::{AtomicU64, Ordering};
 use crate::shm::transfer;
@@ -89,8 +91,19 @@ impl Conduit {
 
     /// Where the bytes that its application commits wait.
     pub(crate) fn pending(&self) -> Waiting {
-        let lane = Rc::clone(&self.lane);
-        Waiting::Ring(SendRing::new(lane, self.slot, self.generation()))
+        Waiting::Ring(self.send_ring())
+    }
+
+    pub(crate) fn send_ring(&self) -> SendRing {
+        SendRing::new(Rc::clone(&self.lane), self.slot, self.generation())
+    }
+
+    /// It is a session, with messages of at most `largest` bytes. Before anybody is told of it.
+    pub(crate) fn carry_messages(&mut self, largest: u32) {
+        let word = &self.lane.slot(self.slot).of_daemon.largest_message;
+        word.store(largest.into(), Ordering::Relaxed);
+        self.status.messages = true;
+        self.publish_status();
     }
 
     pub(crate) fn generation(&self) -> u32 {
@@ -152,7 +165,63 @@ impl Conduit {
         Ok(self.size() - (self.received - self.consumed) as u32)
     }
 
-    fn look_at_consumed(&mut self) -> Result<(), Fault> {
+    /// The room for at least `bytes`. If there is less the application is asked to tell of room.
+    fn room_for(&mut self, bytes: u32) -> Result<Option<u32>, Fault> {
+        let free = self.free()?;
+        if free >= bytes {
+            return Ok(Some(free));
+        }
+        // No part is larger.
+        let half = self.size() / 2;
+        self.lane.slot(self.slot).flags.receive_room.want(half);
+        // It may have consumed in between, and not have seen the wish.
+        let free = self.free()?;
+        if free < bytes {
+            return Ok(None);
+        }
+        self.lane.slot(self.slot).flags.receive_room.clear();
+        Ok(Some(free))
+    }
+
+    /// Puts as many parts of a message into the receive ring as there is room for; whether all of
+    /// it is there. If it is not, the application tells of room.
+    pub(crate) fn put(&mut self, writer: &mut PartWriter, body: &[&[u8]]) -> Result<bool, Fault> {
+        while !writer.is_done() {
+            let Some(room) = self.room_for(writer.next_part(self.size()))? else {
+                return Ok(false);
+            };
+            self.begin_anew();
+            let ring = self.lane.application.segment.receive_ring(self.slot);
+            let put = writer.put(ring, self.received - self.base, room, body);
+            self.came(put as usize);
+        }
+        Ok(true)
+    }
+
+    /// As [`put`](Self::put), a notice.
+    pub(crate) fn put_notice(&mut self, notice: Notice) -> Result<bool, Fault> {
+        if self.room_for(PART_BYTES + NOTICE_BYTES)?.is_none() {
+            return Ok(false);
+        }
+        self.begin_anew();
+        let (ring, bytes) =
+            (self.lane.application.segment.receive_ring(self.slot), notice.encode());
+        ring.write(self.received - self.base, &bytes);
+        self.came(bytes.len());
+        Ok(true)
+    }
+
+    /// The position behind what has come.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// What is known to be consumed.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    pub(crate) fn look_at_consumed(&mut self) -> Result<(), Fault> {
         let said = self.lane.slot(self.slot).of_application.consumed.load(Ordering::Acquire);
         self.accept(said)
     }
@@ -180,14 +249,18 @@ impl Conduit {
 
     /// Where the next `room` bytes go, once: reads them from the socket.
     pub(crate) fn read(&mut self, socket: &TcpStream, room: u32) -> io::Result<usize> {
+        self.begin_anew();
+        let ring = self.lane.application.segment.receive_ring(self.slot);
+        transfer::receive(socket, ring.pieces(self.received - self.base, room))
+    }
+
+    /// If nothing is in the ring it begins anew, with the lines that the cache has.
+    fn begin_anew(&mut self) {
         if self.received == self.consumed && self.base != self.received {
-            // Nothing is in the ring: it begins anew, with the lines that the cache has.
             self.base = self.received;
             let base = &self.lane.slot(self.slot).of_daemon.receive_base;
             base.store(self.base, Ordering::Relaxed);
         }
-        let ring = self.lane.application.segment.receive_ring(self.slot);
-        transfer::receive(socket, ring.pieces(self.received - self.base, room))
     }
 
     /// So many bytes have come: the application is told.

@@ -44,6 +44,14 @@ pub enum Fault {
         /// What it had said.
         before: u64,
     },
+    /// A ring of messages breaks the rules for parts.
+    #[error("slot {slot}: {what}")]
+    Part {
+        /// The slot.
+        slot: u32,
+        /// The rule.
+        what: &'static str,
+    },
     /// A job that means nothing.
     #[error("a job that means nothing: kind {0}")]
     Job(u64),

@@ -7,6 +7,8 @@ use vmsgr_reactor::{TimerId, Token};
 
 use super::fault::Fault;
 use super::shared::Application;
+use crate::entity::EntityId;
+use crate::msgr2::SessionId;
 use crate::shm::layout::Slot;
 use crate::shm::ring::{Pusher, Taker};
 
@@ -22,6 +24,12 @@ pub(crate) enum Held {
     Live {
         generation: u32,
         token: Token,
+    },
+    /// A session of one of its entities, with this generation.
+    Session {
+        generation: u32,
+        entity: EntityId,
+        session: SessionId,
     },
     /// A connection that is over, until the application says that it is done with it.
     Over {
@@ -139,7 +147,10 @@ impl Lane {
         self.down.take();
         self.attached.set(true);
         for (slot, held) in self.all_held() {
-            let (Held::Live { generation, .. } | Held::Over { generation }) = held else {
+            let (Held::Live { generation, .. }
+            | Held::Session { generation, .. }
+            | Held::Over { generation }) = held
+            else {
                 continue;
             };
             self.slot(slot).flags.up.reset();

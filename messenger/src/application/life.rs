@@ -61,6 +61,9 @@ impl Worker {
             }
             lane.depart();
             for (_, held) in lane.all_held() {
+                if let Held::Session { entity, session, .. } = held {
+                    self.depart_session(core, entity, session);
+                }
                 let Held::Live { token, .. } = held else { continue };
                 if let Some(Role::Application(conduit)) = core.state(token).map(|state| &state.role)
                 {
@@ -92,10 +95,14 @@ impl Worker {
                     }
                     self.close_for_application(core, token);
                 }
+                Held::Session { entity, session, .. } => {
+                    self.retire_session(core, entity, session);
+                }
                 Held::Over { .. } => self.release(core, &lane, slot),
                 Held::Nothing => {}
             }
         }
+        self.retire_entities(core, id);
         self.drop_lane_if_done(core, &lane);
     }
 
@@ -110,10 +117,14 @@ impl Worker {
                         self.left(core);
                     }
                 }
+                Held::Session { entity, session, .. } => {
+                    self.evict_session(core, entity, session);
+                }
                 Held::Over { .. } => self.release(core, &lane, slot),
                 Held::Nothing => {}
             }
         }
+        self.retire_entities(core, id);
         self.drop_lane_if_done(core, &lane);
     }
 

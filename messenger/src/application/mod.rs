@@ -6,6 +6,10 @@
 //! fills the receive ring, and the [`SendRing`], which is where the connection's pending data lives.
 //! `service.rs` is what a worker does for them in a turn, `places.rs` which application an accepted
 //! connection goes to, `life.rs` how they come, die, and are taken over.
+//!
+//! An application that is an entity of Ceph's protocol (`identity.rs`) has it on one core, its home:
+//! [`Sessions`] get the entity's messages, and each `session.rs` has a slot, whose rings have parts of
+//! messages. `hosting.rs` is what a worker does for them.
 
 pub(crate) mod conduit;
 #[cfg(test)]
@@ -13,6 +17,8 @@ mod deaths;
 #[cfg(test)]
 pub(crate) mod double;
 mod fault;
+mod hosting;
+mod identity;
 mod lane;
 mod life;
 mod places;
@@ -21,14 +27,19 @@ pub(crate) mod registry;
 mod requests;
 mod send_ring;
 mod service;
+mod session;
+mod sessions;
 mod shared;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use conduit::Conduit;
 pub use fault::Fault;
+pub use identity::EntityListener;
+pub(crate) use identity::Identity;
 pub(crate) use lane::Lane;
 pub(crate) use places::{Endpoints, Reserved};
 pub use registry::{ApplicationId, Attachment, Grant};
 pub(crate) use send_ring::SendRing;
+pub(crate) use sessions::Sessions;
 pub(crate) use shared::Application;

@@ -14,6 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use vmsgr_reactor::Doorbell;
 
 use super::fault::Fault;
+use super::identity::Identity;
 use super::pool::SlotPool;
 use super::shared::Application;
 use crate::ids::JobId;
@@ -129,6 +130,8 @@ pub(crate) struct Served {
     stillborn: bool,
     pub(crate) events: Pusher,
     pub(crate) jobs: Taker,
+    /// What it is to msgr2 peers.
+    pub(crate) entities: Vec<Known>,
     /// Its listen jobs.
     pub(crate) listens: HashMap<u64, Listen>,
     rung: bool,
@@ -195,6 +198,14 @@ impl Served {
     }
 }
 
+/// An entity of an application, and its numbers.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) identity: Identity,
+    /// Those that the application and its predecessors have for it; the last ones.
+    pub(crate) numbers: VecDeque<u64>,
+}
+
 /// A listen job of one application.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listen {
@@ -210,6 +221,8 @@ pub(crate) struct Listened {
     /// As bound.
     pub(crate) address: SocketAddr,
     pub(crate) uid: u32,
+    /// It is an entity's, and so nobody else's.
+    pub(crate) of_entity: bool,
     /// Who listens there, with their numbers for it.
     pub(crate) members: Vec<(ApplicationId, u64)>,
 }
@@ -296,6 +309,7 @@ impl Messenger {
             stillborn: false,
             events: Pusher::default(),
             jobs: Taker::default(),
+            entities: Vec::new(),
             listens: HashMap::new(),
             rung: false,
             vain: 0,

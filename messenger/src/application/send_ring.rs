@@ -54,10 +54,20 @@ impl SendRing {
         (self.committed - self.sent) as usize
     }
 
+    /// As [`len`](Self::len): never more than the ring is large.
+    pub(crate) fn len_bytes(&self) -> u32 {
+        (self.committed - self.sent) as u32
+    }
+
+    /// Where in the ring the next byte lies.
+    pub(crate) fn offset(&self) -> u64 {
+        self.sent.wrapping_sub(self.base)
+    }
+
     pub(crate) fn write_to<S: Socket>(&self, socket: &mut S) -> (usize, io::Result<usize>) {
         let ring = self.lane.application.segment.send_ring(self.slot);
-        let len = (self.committed - self.sent) as u32;
-        let pieces = ring.pieces(self.sent.wrapping_sub(self.base), len);
+        let len = self.len_bytes();
+        let pieces = ring.pieces(self.offset(), len);
         (len as usize, transfer::send(socket, pieces))
     }
 

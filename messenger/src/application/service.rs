@@ -68,6 +68,11 @@ impl Worker {
                     self.look(core, token);
                 }
             }
+            Held::Session { generation: held, entity, session } if held == generation => {
+                if lower() {
+                    self.look_at_session(core, entity, session);
+                }
+            }
             Held::Over { generation: held } if held == generation => {
                 if lower() {
                     self.release_if_given_up(core, lane, slot);
@@ -254,7 +259,9 @@ impl Worker {
     /// Gives a slot back to its application's other connections.
     pub(crate) fn release(&mut self, core: &mut WorkerCore, lane: &Rc<Lane>, slot: u32) {
         let generation = match lane.held(slot) {
-            Held::Live { generation, .. } | Held::Over { generation } => generation,
+            Held::Live { generation, .. }
+            | Held::Session { generation, .. }
+            | Held::Over { generation } => generation,
             Held::Nothing => return,
         };
         let free = Status { generation, ..Status::UNUSED };

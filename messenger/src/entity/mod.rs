@@ -29,6 +29,7 @@ use std::time::Instant;
 
 use vmsgr_reactor::{TimerId, Token};
 
+use crate::application::{ApplicationId, Identity, Sessions};
 use crate::msgr2::arena::{Arena, Key};
 use crate::msgr2::{Endpoint, Event, StreamId};
 
@@ -43,7 +44,7 @@ pub(crate) use wire::{Dial, Wire};
 pub(crate) struct EntityId(Key);
 
 /// The pending data of the sockets looks into it, too.
-type SharedEndpoint = Rc<RefCell<Endpoint>>;
+pub(crate) type SharedEndpoint = Rc<RefCell<Endpoint>>;
 
 /// One identity in Ceph's protocol.
 #[derive(Debug)]
@@ -119,6 +120,83 @@ impl Entities {
 
     fn get_mut(&mut self, id: EntityId) -> Option<&mut Entity> {
         self.0.get_mut(id.0)
+    }
+
+    /// Takes in an entity of an application.
+    pub(crate) fn insert_for_application(
+        &mut self,
+        endpoint: Endpoint,
+        sessions: Sessions,
+    ) -> EntityId {
+        self.insert(Entity::new(endpoint, Owner::Application(Box::new(sessions))))
+    }
+
+    /// Of an entity of an application, its endpoint and its sessions.
+    pub(crate) fn of_application(
+        &mut self,
+        id: EntityId,
+    ) -> Option<(SharedEndpoint, &mut Sessions)> {
+        let entity = self.get_mut(id)?;
+        match &mut entity.owner {
+            Owner::Application(sessions) => Some((Rc::clone(&entity.endpoint), sessions)),
+            _ => None,
+        }
+    }
+
+    /// The entity that this one of an application is.
+    pub(crate) fn of_identity(&self, identity: &Identity) -> Option<EntityId> {
+        let is = |sessions: &Sessions| {
+            let Identity { application, number, .. } = sessions.identity;
+            (application, number) == (identity.application, identity.number)
+        };
+        self.applications().find(|(_, sessions)| is(sessions)).map(|(id, _)| id)
+    }
+
+    /// All entities of an application.
+    pub(crate) fn all_of(&self, application: ApplicationId) -> Vec<EntityId> {
+        let all = self.applications();
+        all.filter(|(_, it)| it.identity.application == application).map(|(id, _)| id).collect()
+    }
+
+    fn applications(&self) -> impl Iterator<Item = (EntityId, &Sessions)> {
+        self.0.iter().filter_map(|(key, entity)| match &entity.owner {
+            Owner::Application(sessions) => Some((EntityId(key), &**sessions)),
+            _ => None,
+        })
+    }
+
+    /// The socket of a stream.
+    pub(crate) fn token(&self, id: EntityId, stream: StreamId) -> Option<Token> {
+        self.0.get(id.0)?.tokens.get(&stream).copied()
+    }
+
+    /// The sockets of an entity.
+    pub(crate) fn tokens(&self, id: EntityId) -> Vec<Token> {
+        self.0.get(id.0).map_or_else(Vec::new, |entity| entity.tokens.values().copied().collect())
+    }
+
+    /// The stream goes, whatever its endpoint says of it.
+    pub(crate) fn forget_token(&mut self, id: EntityId, stream: StreamId) -> Option<Token> {
+        self.get_mut(id)?.tokens.remove(&stream)
+    }
+
+    /// Whether nothing is under way for the owner of a stream, as far as is known.
+    pub(crate) fn rests(&self, wire: &Wire) -> bool {
+        self.0.get(wire.entity.0).is_none_or(|entity| match &entity.owner {
+            Owner::Application(sessions) => sessions.rest(),
+            _ => true,
+        })
+    }
+
+    /// Takes out an entity of an application that is gone, once it has no session and no stream.
+    fn remove_if_over(&mut self, id: EntityId) -> Option<Entity> {
+        let entity = self.0.get(id.0)?;
+        let Owner::Application(sessions) = &entity.owner else { return None };
+        let endpoint = entity.endpoint.borrow();
+        let over =
+            sessions.lane.is_retiring() && endpoint.sessions() == 0 && endpoint.streams() == 0;
+        drop(endpoint);
+        if over { self.0.remove(id.0) } else { None }
     }
 
     /// Those with events that nobody has heeded.

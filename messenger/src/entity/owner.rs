@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::osd_null::{OsdNullOptions, OsdNullServer};
+use crate::application::Sessions;
 use crate::msgr2::{Endpoint, Event, Received};
 
 /// Who gets the messages of an entity, and the events of its sessions.
@@ -10,6 +11,8 @@ use crate::msgr2::{Endpoint, Event, Received};
 pub(crate) enum Owner {
     /// They are answered at once.
     OsdNull(OsdNullServer),
+    /// They go to an application. The worker tells it of events, since they take and give slots.
+    Application(Box<Sessions>),
     /// They are kept for a test to look at.
     #[cfg(test)]
     Kept(Kept),
@@ -54,6 +57,7 @@ impl Owner {
     ) {
         match self {
             Self::OsdNull(server) => server.received(endpoint, &message, now),
+            Self::Application(sessions) => sessions.received(endpoint, message, now),
             #[cfg(test)]
             Self::Kept(kept) => kept.received(endpoint, &message, now),
         }
@@ -64,6 +68,7 @@ impl Owner {
     pub(super) fn happened(&mut self, endpoint: &mut Endpoint, event: &Event, now: Instant) {
         match self {
             Self::OsdNull(server) => server.happened(endpoint, event, now),
+            Self::Application(_) => {}
             #[cfg(test)]
             Self::Kept(kept) => kept.events.push(event.clone()),
         }
@@ -72,6 +77,7 @@ impl Owner {
     pub(super) fn is_osd_null(&self, options: OsdNullOptions) -> bool {
         match self {
             Self::OsdNull(server) => server.options == options,
+            Self::Application(_) => false,
             #[cfg(test)]
             Self::Kept(_) => false,
         }

@@ -38,7 +38,7 @@ impl Worker {
     }
 
     /// Takes an accepted connection for an entity.
-    fn serve_entity(
+    pub(crate) fn serve_entity(
         &mut self,
         core: &mut WorkerCore,
         id: ConnectionId,
@@ -136,7 +136,7 @@ impl Worker {
 
     /// Does what an entity asks for, and tells its owner what concerns that. To be called in the turn
     /// in which anything was done to its endpoint.
-    pub(super) fn heed_entity(&mut self, core: &mut WorkerCore, id: EntityId) {
+    pub(crate) fn heed_entity(&mut self, core: &mut WorkerCore, id: EntityId) {
         let now = core.now();
         while let Some(entity) = self.entities.get_mut(id)
             && let Some(event) = entity.next_event()
@@ -158,12 +158,19 @@ impl Worker {
                 Event::Connect { session, to } => self.dial(core, id, session, to),
                 event => {
                     entity.sums.opened += u64::from(matches!(event, Event::Opened { .. }));
+                    if let Owner::Application(_) = entity.owner {
+                        self.session_event(core, id, &event);
+                        continue;
+                    }
                     let endpoint = &mut *entity.endpoint.borrow_mut();
                     entity.owner.happened(endpoint, &event, now);
                 }
             }
         }
         self.arm_entity(core, id, now);
+        if let Some((timer, _)) = self.entities.remove_if_over(id).and_then(|gone| gone.timer) {
+            core.cancel(timer);
+        }
     }
 
     /// An endpoint has given up one of its streams.
@@ -179,8 +186,16 @@ impl Worker {
         let Some(token) = entity.tokens.remove(&stream) else { return };
         let is_ours = error.reason == Reason::Local;
         entity.sums.closed += u64::from(!is_ours);
+        if is_ours {
+            // Its peer gets what the kernel holds.
+            if !self.close_if_acknowledged(core, token) {
+                self.linger(core, token);
+                self.bound_linger(core, token);
+            }
+            return;
+        }
         let Some(state) = self.end(core, token, Ending::Close) else { return };
-        if !is_ours {
+        {
             let now = core.now();
             complain!(
                 self.complaints,

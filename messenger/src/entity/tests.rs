@@ -91,7 +91,7 @@ impl World {
         let client = self.client;
         match &mut self.tested.handler().0.entities.get_mut(client).unwrap().owner {
             Owner::Kept(kept) => kept,
-            Owner::OsdNull(_) => unreachable!("the client is not an OSD"),
+            _ => unreachable!("it is nobody else's"),
         }
     }
 

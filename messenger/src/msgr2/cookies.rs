@@ -12,7 +12,7 @@ pub enum Cookies {
 
 impl Cookies {
     /// One that has not been given before; never 0, which means none.
-    pub(super) fn give(&mut self) -> u64 {
+    pub(crate) fn give(&mut self) -> u64 {
         loop {
             let cookie = match self {
                 Self::Random => {

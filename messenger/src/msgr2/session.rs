@@ -63,6 +63,8 @@ pub(super) struct Session {
     pub(super) throttle: Throttle,
     /// Its receiver takes nothing, whatever the throttle says.
     pub(super) stopped: bool,
+    /// It ends once nothing waits in it, and at the latest then.
+    pub(super) ends_by: Option<Instant>,
 }
 
 impl Session {
@@ -87,6 +89,7 @@ impl Session {
             ack_due: None,
             throttle: Throttle::new(config.throttle),
             stopped: false,
+            ends_by: None,
         }
     }
 

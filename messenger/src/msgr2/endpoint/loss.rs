@@ -61,6 +61,7 @@ impl Endpoint {
             self.events.push_back(Event::Room(id));
         }
         self.arm_session(id);
+        self.end_if_finished(id);
     }
 
     /// A session is over.

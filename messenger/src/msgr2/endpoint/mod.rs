@@ -334,7 +334,11 @@ impl Endpoint {
     pub fn sent(&mut self, id: StreamId, bytes: usize) {
         if let Some(stream) = self.streams.get_mut(id.0) {
             stream.output.consume(bytes);
+            let session = stream.session;
             self.fill(id);
+            if let Some(session) = session {
+                self.end_if_finished(session);
+            }
         }
     }
 
@@ -350,6 +354,37 @@ impl Endpoint {
     pub fn close(&mut self, id: SessionId) {
         let state = self.state(id);
         self.end(id, ConnectionError { state, reason: Reason::Local });
+    }
+
+    /// Ends a session once all that was put into it is written, and acknowledged if it is lossless;
+    /// at `until` at the latest.
+    pub fn finish(&mut self, id: SessionId, until: Instant) {
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.ends_by.get_or_insert(until);
+            self.arm_session(id);
+            self.end_if_finished(id);
+        }
+    }
+
+    fn end_if_finished(&mut self, id: SessionId) {
+        let finishing = self.sessions.get(id.0).filter(|session| session.ends_by.is_some());
+        let Some(session) = finishing else { return };
+        let stream = session.stream().and_then(|stream| self.streams.get(stream.0));
+        if session.outbox.is_empty() && stream.is_none_or(|stream| stream.output.len() == 0) {
+            self.close(id);
+        }
+    }
+
+    /// The stream that a session has now, also one that is in its handshake.
+    pub fn stream(&self, id: SessionId) -> Option<StreamId> {
+        self.sessions.get(id.0).and_then(Session::stream)
+    }
+
+    /// We are there, too: what later peers are told.
+    pub fn add_address(&mut self, address: EntityAddr) {
+        if !self.config.addresses.0.contains(&address) {
+            self.config.addresses.0.push(address);
+        }
     }
 
     /// Ends a session whose peer has sent something that it must not.

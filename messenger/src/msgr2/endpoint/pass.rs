@@ -71,6 +71,7 @@ impl Endpoint {
         if session.outbox.take_relief() {
             self.events.push_back(Event::Room(session_id));
         }
+        self.end_if_finished(session_id);
         Ok(())
     }
 

@@ -94,13 +94,16 @@ impl Endpoint {
             Link::Idle(since) if !session.may_connect() => Some(since + self.config.linger),
             Link::Idle(_) | Link::Asked | Link::Connecting(_) => None,
         };
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = deadline.into_iter().chain(session.ends_by).min() {
             self.timers.arm(Subject::Session(id), deadline);
         }
     }
 
     fn look_after_session(&mut self, id: SessionId, now: Instant) {
         let Some(session) = self.sessions.get(id.0) else { return };
+        if session.ends_by.is_some_and(|at| at <= now) {
+            return self.close(id);
+        }
         match session.link {
             Link::Ready(stream) if session.ack_due.is_some_and(|due| due <= now) => {
                 self.acknowledge_now(id, stream, now);

@@ -1,0 +1,326 @@
+//! What a worker does for the entities of its applications: they are made, their sessions get slots,
+//! and what happens on one side is told to the other.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use log::Level;
+use mio::net::TcpStream;
+use nix::errno::Errno;
+
+use super::conduit::Conduit;
+use super::identity::{EntityListener, Identity};
+use super::lane::Held;
+use super::places::Reserved;
+use super::registry::ApplicationId;
+use super::session::Session;
+use super::sessions::Sessions;
+use crate::complaints::complain;
+use crate::ending::Ending;
+use crate::entity::EntityId;
+use crate::message::ConnectAs;
+use crate::msgr2::{
+    AuthNone, Config, ConnectionError, Cookies, Endpoint, EntityAddr, EntityAddrs, Event,
+    Keepalive, Reason, SessionId, StreamId, Target,
+};
+use crate::shm::part::Notice;
+use crate::worker::{Worker, WorkerCore};
+
+/// Bytes of messages that may wait in a session to be sent, or acknowledged. With more, what its
+/// application commits stays in the ring.
+const OUTBOX_BYTES: usize = 16 << 20;
+
+impl Worker {
+    /// The entity on this core, its home; `None` if its application is gone.
+    fn entity_of(&mut self, core: &mut WorkerCore, identity: &Identity) -> Option<EntityId> {
+        let lane = self.lane_of(identity.application).filter(|lane| !lane.is_retiring())?;
+        if let Some(known) = self.entities.of_identity(identity) {
+            return Some(known);
+        }
+        let endpoint = self.endpoint_of(core, identity);
+        let sessions = Sessions::new(*identity, lane);
+        Some(self.entities.insert_for_application(endpoint, sessions))
+    }
+
+    fn endpoint_of(&self, core: &mut WorkerCore, identity: &Identity) -> Endpoint {
+        let entity = &identity.entity;
+        let mut config = Config::new(entity.kind, EntityAddrs::default());
+        config.policy = entity.policy.policy();
+        config.throttle = entity.throttle;
+        config.outbox_bytes = OUTBOX_BYTES;
+        // Tells it from others that have no address, either.
+        config.nonce = Cookies::Random.give() as u32;
+        let limits = &mut config.limits;
+        limits.front_bytes = entity.largest_message;
+        limits.middle_bytes = entity.largest_message;
+        limits.data_bytes = entity.largest_message;
+        // Only those who are not there shall seem idle.
+        let idle = self.options.connection.idle_time_out;
+        config.keepalive = idle.map(|time| Keepalive { after: time / 2, patience: time / 2 });
+        let auth = AuthNone::new(entity.kind, entity.id.as_str(), 0);
+        Endpoint::new(config, Box::new(auth), core.now())
+    }
+
+    /// An entity of an application listens: at home it has to know where it is, so that its peers
+    /// do.
+    pub(crate) fn listen_for_entity(&mut self, core: &mut WorkerCore, listener: &EntityListener) {
+        if listener.identity.core != self.index {
+            return;
+        }
+        let Some(id) = self.entity_of(core, &listener.identity) else { return };
+        let Some((endpoint, sessions)) = self.entities.of_application(id) else { return };
+        let address = listener.address;
+        if sessions.listens(address, listener.job) && !address.ip().is_unspecified() {
+            endpoint.borrow_mut().add_address(EntityAddr::msgr2(address, 0));
+        }
+    }
+
+    /// An accepted connection has arrived at the home of an entity of an application.
+    pub(crate) fn serve_for_entity(
+        &mut self,
+        core: &mut WorkerCore,
+        socket: TcpStream,
+        peer: SocketAddr,
+        listener: &EntityListener,
+    ) {
+        self.listen_for_entity(core, listener);
+        match self.entity_of(core, &listener.identity) {
+            Some(entity) => {
+                let id = self.next_id();
+                self.serve_entity(core, id, socket, peer, entity);
+            }
+            None => {
+                // It is gone meanwhile: as if it had died with the connection.
+                vmsgr_reactor::Socket::reset_on_close(&socket);
+                drop(socket);
+                self.left(core);
+            }
+        }
+    }
+
+    /// Begins a session for an application, in a slot that is taken for it.
+    pub(crate) fn connect_as(&mut self, core: &mut WorkerCore, wanted: ConnectAs) {
+        let ConnectAs { reserved, identity, address, peer } = wanted;
+        let Reserved { slot, job, .. } = reserved;
+        let (entity, lane) =
+            match (self.entity_of(core, &identity), self.lane_of(identity.application)) {
+                (Some(entity), Some(lane)) if !self.draining => (entity, lane),
+                _ => return self.unreserve_slot(core, &reserved),
+            };
+        let name = self.next_id();
+        let conduit = Conduit::begin(Rc::clone(&lane), slot, name, job, address, false);
+        let generation = conduit.generation();
+        let session = Session::new(conduit, identity.entity.largest_message);
+        let now = core.now();
+        let target = Target {
+            address: EntityAddr::msgr2(address, 0),
+            entity: peer,
+            policy: identity.entity.policy.policy(),
+            reopen: false,
+        };
+        let Some((endpoint, sessions)) = self.entities.of_application(entity) else { return };
+        let begun = match endpoint.borrow_mut().connect(target, now) {
+            Some(id) if sessions.get_mut(id).is_none() => Ok(id),
+            // Of a lossless session with a peer there is one.
+            Some(_) => Err(Errno::EISCONN),
+            None => Err(Errno::EMFILE),
+        };
+        match begun {
+            Ok(id) => {
+                lane.hold(slot, Held::Session { generation, entity, session: id });
+                sessions.insert(&mut endpoint.borrow_mut(), id, session, now);
+            }
+            Err(errno) => {
+                lane.hold(slot, Held::Over { generation });
+                self.over(core, session.conduit, errno as u16);
+            }
+        }
+        self.heed_entity(core, entity);
+    }
+
+    /// Something has happened to a session of an application.
+    pub(crate) fn session_event(&mut self, core: &mut WorkerCore, id: EntityId, event: &Event) {
+        let notice = |worker: &mut Self, session, notice| {
+            if let Some((_, sessions)) = worker.entities.of_application(id) {
+                sessions.tell(session, notice);
+            }
+        };
+        match event {
+            Event::Opened { session, stream, .. } => {
+                self.session_opened(core, id, *session, *stream);
+            }
+            Event::Reset { session, lost } => {
+                notice(self, *session, Notice::Forgotten { lost: *lost });
+            }
+            Event::Lost { session, .. } => notice(self, *session, Notice::StreamLost),
+            Event::Room(session) => self.attend(core, id, *session),
+            Event::Ended { session, error } => self.session_ended(core, id, *session, error),
+            _ => {}
+        }
+    }
+
+    fn session_opened(
+        &mut self,
+        core: &mut WorkerCore,
+        id: EntityId,
+        session: SessionId,
+        stream: StreamId,
+    ) {
+        let now = core.now();
+        let token = self.entities.token(id, stream);
+        let peer = token.and_then(|token| core.state(token)).map(|state| state.peer);
+        let local = token.and_then(|token| core.socket(token)).map(TcpStream::local_addr);
+        let local = local.unwrap_or_else(|| Err(std::io::ErrorKind::NotConnected.into()));
+        let name = self.next_id();
+        let Some((endpoint, sessions)) = self.entities.of_application(id) else { return };
+        let endpoint = &mut *endpoint.borrow_mut();
+        if let Some(known) = sessions.get_mut(session) {
+            if let Err(fault) = known.has_stream(local) {
+                sessions.lane.fail(fault);
+            }
+            return;
+        }
+        let Some(peer) = peer else { return endpoint.close(session) };
+        let lane = Rc::clone(&sessions.lane);
+        if lane.is_retiring() {
+            return endpoint.close(session);
+        }
+        let Some(slot) = lane.application.slots.reserve(self.index) else {
+            endpoint.close(session);
+            complain!(
+                self.complaints,
+                now,
+                Level::Warn,
+                "peer={peer} closed: all {} slots of application={} are taken",
+                lane.application.segment.geometry().slots,
+                lane.application.id
+            );
+            return;
+        };
+        let job = sessions.job_at(local.as_ref().ok().copied());
+        let conduit = Conduit::begin(Rc::clone(&lane), slot, name, job, peer, true);
+        let generation = conduit.generation();
+        lane.hold(slot, Held::Session { generation, entity: id, session });
+        let mut new = Session::new(conduit, sessions.identity.entity.largest_message);
+        if let Err(fault) = new.has_stream(local) {
+            lane.fail(fault);
+        }
+        sessions.insert(endpoint, session, new, now);
+    }
+
+    fn session_ended(
+        &mut self,
+        core: &mut WorkerCore,
+        id: EntityId,
+        session: SessionId,
+        error: &ConnectionError,
+    ) {
+        let Some((_, sessions)) = self.entities.of_application(id) else { return };
+        let Some(session) = sessions.remove(session) else { return };
+        self.over(core, session.conduit, errno(&error.reason) as u16);
+    }
+
+    /// Looks at a session of which its application has said that there is something new.
+    pub(crate) fn look_at_session(
+        &mut self,
+        core: &mut WorkerCore,
+        id: EntityId,
+        session: SessionId,
+    ) {
+        self.attend(core, id, session);
+        self.heed_entity(core, id);
+        if self.draining {
+            for token in self.entities.tokens(id) {
+                self.end_if_resting(core, token);
+            }
+        }
+    }
+
+    fn attend(&mut self, core: &mut WorkerCore, id: EntityId, session: SessionId) {
+        let now = core.now();
+        let Some((endpoint, sessions)) = self.entities.of_application(id) else { return };
+        let cut_off = sessions.look(&mut endpoint.borrow_mut(), session, now);
+        if cut_off {
+            self.cut_session(core, id, session);
+        }
+    }
+
+    /// Ends a session at once, and its stream so that the peer sees it.
+    fn cut_session(&mut self, core: &mut WorkerCore, id: EntityId, session: SessionId) {
+        let Some((endpoint, _)) = self.entities.of_application(id) else { return };
+        let stream = endpoint.borrow().stream(session);
+        endpoint.borrow_mut().close(session);
+        let token = stream.and_then(|stream| self.entities.forget_token(id, stream));
+        if let Some(token) = token
+            && self.end(core, token, Ending::Reset).is_some()
+        {
+            self.left(core);
+        }
+    }
+
+    /// The application of a session has died: completes the reply that it was making, and looks
+    /// what it has left.
+    pub(crate) fn depart_session(
+        &mut self,
+        core: &mut WorkerCore,
+        id: EntityId,
+        session: SessionId,
+    ) {
+        if let Some((_, sessions)) = self.entities.of_application(id)
+            && let Some(session) = sessions.get_mut(session)
+        {
+            session.conduit.complete_intent();
+        }
+        self.look_at_session(core, id, session);
+    }
+
+    /// The application of a session is gone for good: it ends behind what was committed.
+    pub(crate) fn retire_session(
+        &mut self,
+        core: &mut WorkerCore,
+        id: EntityId,
+        session: SessionId,
+    ) {
+        self.attend(core, id, session);
+        let now = core.now();
+        if let Some((endpoint, sessions)) = self.entities.of_application(id)
+            && let Some(found) = sessions.get_mut(session)
+        {
+            found.give_up(&mut endpoint.borrow_mut(), session, now);
+        }
+        self.heed_entity(core, id);
+    }
+
+    /// The application of a session has done something wrong.
+    pub(crate) fn evict_session(
+        &mut self,
+        core: &mut WorkerCore,
+        id: EntityId,
+        session: SessionId,
+    ) {
+        self.cut_session(core, id, session);
+        self.heed_entity(core, id);
+    }
+
+    /// An application is gone: so are its entities, each with its last stream.
+    pub(crate) fn retire_entities(&mut self, core: &mut WorkerCore, application: ApplicationId) {
+        for id in self.entities.all_of(application) {
+            self.heed_entity(core, id);
+        }
+    }
+}
+
+/// What an application is told of a session that has ended for this reason.
+fn errno(reason: &Reason) -> Errno {
+    match reason {
+        Reason::Local => Errno::from_raw(0),
+        Reason::Unreachable | Reason::WrongPeer { .. } | Reason::NotUs => Errno::ECONNREFUSED,
+        Reason::HandshakeTime(_) | Reason::KeepaliveTime(_) | Reason::Lingered(_) => {
+            Errno::ETIMEDOUT
+        }
+        Reason::BadMethod(_) | Reason::Authentication(_) => Errno::EACCES,
+        Reason::Violation(_) | Reason::MissingFeatures(_) => Errno::EPROTO,
+        Reason::TooManySessions => Errno::EMFILE,
+        Reason::Closed | Reason::Replaced | Reason::Stale | Reason::Race => Errno::ECONNRESET,
+    }
+}

@@ -1,0 +1,28 @@
+//! An entity of an application, as all threads know it.
+
+use std::net::SocketAddr;
+
+use super::registry::ApplicationId;
+use crate::shm::entity::Entity;
+
+/// One msgr2 identity of an application, and where it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) application: ApplicationId,
+    /// The first of the numbers that the application has for it: its name on the cores.
+    pub(crate) number: u64,
+    /// What was asked for, checked.
+    pub(crate) entity: Entity,
+    /// Its home: all its sessions are there, and their streams.
+    pub(crate) core: usize,
+}
+
+/// A listener of an entity of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityListener {
+    pub(crate) identity: Identity,
+    /// As bound.
+    pub(crate) address: SocketAddr,
+    /// The application's number for its listen job.
+    pub(crate) job: u64,
+}

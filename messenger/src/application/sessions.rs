@@ -1,0 +1,127 @@
+//! The sessions of one entity of an application, on the core where it lives.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::identity::Identity;
+use super::lane::Lane;
+use super::session::{Session, Verdict};
+use crate::msgr2::{Endpoint, MessageHeader, Received, Rule, Segment, SessionId, Tag, Violation};
+use crate::shm::part::Notice;
+
+/// What an application is to its msgr2 peers, and what it has with them.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    pub(crate) identity: Identity,
+    pub(crate) lane: Rc<Lane>,
+    all: HashMap<SessionId, Session>,
+    /// The first message of a session that has no slot yet. It is the only one, since then the
+    /// session stops.
+    early: HashMap<SessionId, Early>,
+    /// Where it listens, with its numbers for that.
+    listens: Vec<(SocketAddr, u64)>,
+}
+
+type Early = (MessageHeader, [Segment<'static>; 3]);
+
+impl Sessions {
+    pub(crate) fn new(identity: Identity, lane: Rc<Lane>) -> Self {
+        let (all, early) = Default::default();
+        Self { identity, lane, all, early, listens: Vec::new() }
+    }
+
+    /// It listens there; false if that is known.
+    pub(crate) fn listens(&mut self, address: SocketAddr, job: u64) -> bool {
+        let news = !self.listens.contains(&(address, job));
+        if news {
+            self.listens.retain(|(known, _)| *known != address);
+            self.listens.push((address, job));
+        }
+        news
+    }
+
+    /// The listen job behind what was accepted at this address.
+    pub(crate) fn job_at(&self, local: Option<SocketAddr>) -> u64 {
+        let at = |it: &&(SocketAddr, u64)| local.is_some_and(|local| local.port() == it.0.port());
+        self.listens.iter().find(at).or(self.listens.last()).map_or(0, |(_, job)| *job)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.all.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.early.remove(&id);
+        self.all.remove(&id)
+    }
+
+    /// A session has got its slot. What came before it is for it.
+    pub(crate) fn insert(
+        &mut self,
+        endpoint: &mut Endpoint,
+        id: SessionId,
+        session: Session,
+        now: Instant,
+    ) {
+        self.all.insert(id, session);
+        if let Some((header, [front, middle, data])) = self.early.remove(&id) {
+            endpoint.go_on(id, now);
+            self.received(endpoint, Received { session: id, header, front, middle, data }, now);
+        }
+    }
+
+    pub(crate) fn received(
+        &mut self,
+        endpoint: &mut Endpoint,
+        message: Received<'_>,
+        now: Instant,
+    ) {
+        let (id, bytes) = (message.session, message.bytes());
+        let limit = self.identity.entity.largest_message;
+        if bytes > limit as usize {
+            // Each part of it was within the limit, together they are not.
+            let rule = Rule::SegmentLength { segment: 3, length: bytes as u32, limit };
+            endpoint.refuse(id, Violation { tag: Some(Tag::Message), rule });
+        } else if let Some(session) = self.all.get_mut(&id) {
+            if let Err(fault) = session.deliver(endpoint, message, now) {
+                self.lane.fail(fault);
+            }
+        } else {
+            // That it was opened is heeded after this.
+            endpoint.stop(id);
+            let Received { header, front, middle, data, .. } = message;
+            let owned = |part: Segment<'_>| Segment::Owned(part.into_owned());
+            self.early.insert(id, (header, [front, middle, data].map(owned)));
+        }
+    }
+
+    /// Tells the application what has happened to a session.
+    pub(crate) fn tell(&mut self, id: SessionId, notice: Notice) {
+        if let Some(session) = self.all.get_mut(&id)
+            && let Err(fault) = session.tell(notice)
+        {
+            self.lane.fail(fault);
+        }
+    }
+
+    /// Looks at a session of which there is something new; true if it is to be cut off.
+    pub(crate) fn look(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) -> bool {
+        let Some(session) = self.all.get_mut(&id) else { return false };
+        match session.look(endpoint, id, now) {
+            Ok(verdict) => verdict == Verdict::Reset,
+            Err(fault) => {
+                self.lane.fail(fault);
+                false
+            }
+        }
+    }
+
+    /// Nothing is under way in any of them, as far as is known. They tell what is consumed, which
+    /// they otherwise need not.
+    pub(crate) fn rest(&self) -> bool {
+        self.all.values().for_each(|session| session.conduit.ask_for_consumption());
+        self.all.values().all(Session::rests)
+    }
+}
