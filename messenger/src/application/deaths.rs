@@ -216,6 +216,9 @@ fn the_slot_of_a_connection_that_is_over_is_free_when_its_application_is_done_wi
             (application.status(slot).state == State::Closed).then_some(())
         });
         assert_eq!(slots_taken(&scene, id), 1, "it is the application's still");
+        // A number of another connection that was in the slot is none of this one's.
+        application.push(slot, 99);
+        application.wake();
         asleep(&mut scene, &application);
         application.segment.slot(slot).of_application.ending.store(ending, Ordering::Release);
         if raises {

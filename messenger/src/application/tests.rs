@@ -11,7 +11,7 @@ use super::registry::Attachment;
 use super::requests::LISTENERS;
 use crate::job::Event;
 use crate::shm::geometry::EVENTS;
-use crate::shm::job::{Asked, Notice, Told};
+use crate::shm::job::{Asked, Notice, Request, Told};
 use crate::shm::status::State;
 use crate::shm::sync::{AtomicU64, Ordering};
 use crate::shm::{Allow, Policy, Users};
@@ -379,7 +379,7 @@ fn who_does_not_come_back_in_time_is_closed() {
 /// One way to lie, after a connection was opened in the slot; the word that the reason has.
 type Lie = (&'static str, fn(&mut Double, u32));
 
-const LIES: [Lie; 17] = [
+const LIES: [Lie; 19] = [
     ("committed", |it, slot| {
         it.segment.slot(slot).of_application.committed.store(4097, Ordering::Release);
         it.raise(slot);
@@ -414,6 +414,25 @@ const LIES: [Lie; 17] = [
     ("ending of 4", |it, slot| {
         it.segment.slot(slot).of_application.ending.store(4, Ordering::Release);
         it.raise(slot);
+    }),
+    ("ending of 0 after 1", |it, slot| {
+        // Once this is sent the ending is known.
+        it.commit(slot, b"x");
+        it.segment.slot(slot).of_application.ending.store(1, Ordering::Release);
+        it.raise(slot);
+        while it.segment.slot(slot).of_daemon.sent.load(Ordering::Acquire) < 1 {
+            std::thread::yield_now();
+        }
+        it.segment.slot(slot).of_application.ending.store(0, Ordering::Release);
+        it.raise(slot);
+    }),
+    ("means nothing: kind 1", |it, _| {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let mut words = Request { job: 1, kind: Asked::Listen { address, backlog: 0 } }.to_words();
+        // A backlog that is none.
+        words[5] = 1 << 32;
+        assert_eq!(it.jobs.push(it.segment.jobs(), words), Ok(true));
+        it.ring(1);
     }),
     ("a cursor of a ring", |it, _| {
         it.segment.lane(0).down_pushed.0.store(1 << 40, Ordering::Release);
@@ -505,11 +524,38 @@ fn who_lies_is_detached_with_the_reason_and_nobody_else_notices() {
         scene.events.clear();
         let end = client.read_to_end(&mut Vec::new());
         let cut = end.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
-        assert!(cut, "lie {n}: {end:?}");
+        let shut_down = reason.starts_with("ending of 0");
+        assert!(cut || shut_down, "lie {n}: {end:?}");
         echoes(&mut scene, &mut honest, honest_address);
         assert!(std::net::TcpStream::connect(address).is_err(), "lie {n}: nobody listens there");
     }
     scene.stop();
+}
+
+#[test]
+fn who_lies_about_what_it_has_consumed_is_detached() {
+    for (lie, said) in [(2, "consumed says 2, which is not in 5..=10"), (11, "not in 5..=10")] {
+        let mut scene = Scene::new();
+        let mut application = scene.attach("a");
+        let address = application.listen(&mut scene);
+        let mut client = peer(address);
+        let slot = application.open(&mut scene);
+        let consumed = &application.segment.slot(slot).of_application.consumed;
+        let mut send = |received| {
+            client.write_all(b"bytes").unwrap();
+            let came = || application.received(slot) == received;
+            scene.until("they are received", |_| came().then_some(()));
+        };
+        send(5);
+        consumed.store(5, Ordering::Release);
+        // It is looked at when more comes.
+        send(10);
+        consumed.store(lie, Ordering::Release);
+        client.write_all(b"bytes").unwrap();
+        let told = scene.detached(application.id);
+        assert!(told.contains(said), "{told}");
+        scene.stop();
+    }
 }
 
 /// A sequence of numbers that looks random; the same in each run.
