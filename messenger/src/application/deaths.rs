@@ -336,3 +336,20 @@ fn so_many_applications_are_kept_and_no_more() {
     scene.attach_as(small(APPLICATIONS));
     scene.stop();
 }
+
+#[test]
+fn who_connects_while_one_of_two_is_dead_goes_to_the_other() {
+    let mut scene = Scene::new();
+    let (mut a, mut b) = (scene.attach("a"), scene.attach("b"));
+    let address = a.listen(&mut scene);
+    b.ask(1, Asked::Listen { address, backlog: 0 });
+    scene.until("it is told", |_| b.told());
+    let dead = a.id;
+    a.die(&mut scene);
+    scene.until("its end is confirmed", |it| it.messenger.is_departed("a").then_some(()));
+    let clients: Vec<_> = (0..4).map(|_| peer(address)).collect();
+    let open = |it: &Double| (0..8).filter(|&slot| it.status(slot).state == State::Open).count();
+    scene.until("all are open", |_| (open(&b) == clients.len()).then_some(()));
+    assert_eq!(slots_taken(&scene, dead), 0);
+    scene.stop();
+}

@@ -280,3 +280,42 @@ fn conduit_of(core: &mut WorkerCore, token: Token) -> Option<&mut Conduit> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::pool::SlotPool;
+    use crate::application::{Application, ApplicationId};
+    use crate::census::Census;
+    use crate::options::Options;
+    use crate::shm::geometry::Geometry;
+    use crate::shm::ring::Pusher;
+    use crate::shm::segment::Segment;
+    use std::sync::Arc;
+    use vmsgr_reactor::{Budget, Doorbell, Loop, SpinPolicy, mesh};
+
+    #[test]
+    fn no_more_numbers_are_taken_in_a_turn_than_it_may() {
+        let geometry = Geometry::new(1, 4, 4096, 4096).unwrap();
+        let application = Arc::new(Application {
+            id: ApplicationId(1),
+            segment: Segment::create(geometry).unwrap().0,
+            slots: SlotPool::new(4, 1),
+            doorbell: Doorbell::new().unwrap(),
+        });
+        let lane = Rc::new(Lane::new(Arc::clone(&application), 0));
+        lane.attach();
+        let mut pusher = Pusher::default();
+        for slot in 0..4 {
+            assert_eq!(pusher.push(application.segment.down(0), [slot]), Ok(true));
+        }
+        let census = Arc::new(Census::new(1, None));
+        let worker = Worker::new(0, 1, Arc::new(Options::default()), census);
+        let port = mesh(2).unwrap().remove(0);
+        let mut tested = Loop::new(worker, port, SpinPolicy::Auto, Budget::default()).unwrap();
+        let (worker, core) = tested.handler();
+        assert_eq!(worker.take_numbers_of(core, &lane, 3), 3);
+        assert!(lane.has_some());
+        assert_eq!(worker.take_numbers_of(core, &lane, 3), 1);
+    }
+}

@@ -221,30 +221,6 @@ fn who_rings_the_messenger_for_nothing_is_detached_and_who_asks_for_something_is
 }
 
 #[test]
-fn who_raises_without_end_does_not_keep_the_core_from_others() {
-    let mut scene = Scene::new();
-    let mut honest = scene.attach("honest");
-    let honest_address = honest.listen(&mut scene);
-    let mut busy = scene.attach("busy");
-    let address = busy.listen(&mut scene);
-    let _client = peer(address);
-    let slot = busy.open(&mut scene);
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let began = Instant::now();
-    let raising = std::thread::spawn(move || {
-        while began.elapsed() < Duration::from_secs(10) && stopped.try_recv().is_err() {
-            busy.raise(slot);
-        }
-    });
-    echoes(&mut scene, &mut honest, honest_address);
-    let took = began.elapsed();
-    let _ = stop.send(());
-    raising.join().unwrap();
-    assert!(took < Duration::from_secs(10), "{took:?}");
-    scene.stop();
-}
-
-#[test]
 fn nobody_is_accepted_and_dropped_when_all_slots_are_taken() {
     let mut scene = Scene::new();
     let mut application = scene.attach_as(Attachment { slots: 2, ..attachment("a") });
