@@ -149,9 +149,8 @@ impl Connection {
             server: None,
             hello: Hello { entity: config.entity, peer },
         };
-        let ours = Banner::OURS.encode().to_vec();
         // It is shorter than any bound that leaves room for a handshake.
-        let _ = connection.record_raw(ours);
+        let _ = connection.record_raw(&Banner::OURS.encode());
         connection
     }
 
@@ -402,7 +401,7 @@ impl Connection {
         self.transcript.as_mut().ok_or(Rule::Unexpected)?.sent(bytes, limit)
     }
 
-    fn record_raw(&mut self, bytes: Vec<u8>) -> Result<(), Rule> {
+    fn record_raw(&mut self, bytes: &[u8]) -> Result<(), Rule> {
         let limit = self.limits.unauthenticated_bytes;
         let bytes = self.output.raw(bytes);
         self.transcript.as_mut().ok_or(Rule::Unexpected)?.sent(bytes, limit)
