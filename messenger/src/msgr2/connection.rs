@@ -38,8 +38,8 @@ pub(super) enum Step<'a> {
     Session(Control),
     /// The answer to a keepalive.
     Alive(Timestamp),
-    /// A message.
-    Message(MessageHeader, [Segment<'a>; 3]),
+    /// A message, and bytes of its data that were not kept.
+    Message(MessageHeader, [Segment<'a>; 3], usize),
 }
 
 /// Who is at the other end.
@@ -120,6 +120,8 @@ impl Connection {
         now: Instant,
     ) -> Self {
         let peer = EntityAddr { kind: AddressKind::Msgr2, nonce: 0, socket };
+        let mut decoder = FrameDecoder::new(before_session(&config.limits));
+        decoder.forget_data(config.forget_data);
         let mut connection = Self {
             side,
             state: State::Banner,
@@ -142,7 +144,7 @@ impl Connection {
             steps: 0,
             limits: config.limits,
             banner: Vec::new(),
-            decoder: Decoder::Plain(FrameDecoder::new(before_session(&config.limits))),
+            decoder: Decoder::Plain(decoder),
             transcript: Some(Transcript::default()),
             secrets: Secrets::default(),
             conversation: Conversation::NotBegun,
@@ -440,5 +442,5 @@ fn before_session(limits: &Limits) -> Limits {
 fn message(frame: Frame<'_>) -> Result<Step<'_>, Rule> {
     let [header, front, middle, data]: [Segment<'_>; SEGMENTS] = frame.segments;
     let header = MessageHeader::decode(&header)?;
-    Ok(Step::Message(header, [front, middle, data]))
+    Ok(Step::Message(header, [front, middle, data], frame.forgotten))
 }
