@@ -68,7 +68,8 @@ impl Sessions {
         self.all.insert(id, session);
         if let Some((header, [front, middle, data])) = self.early.remove(&id) {
             endpoint.go_on(id, now);
-            self.received(endpoint, Received { session: id, header, front, middle, data }, now);
+            let message = Received { session: id, header, front, middle, data, forgotten: 0 };
+            self.received(endpoint, message, now);
         }
     }
 

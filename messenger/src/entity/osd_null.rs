@@ -50,6 +50,7 @@ impl OsdNullServer {
         let mut config = Config::new(EntityType::OSD, EntityAddrs::default());
         config.outbox_bytes = OUTBOX_BYTES;
         config.limits.data_bytes = DATA_BYTES;
+        config.forget_data = true;
         config.gid = Some(0);
         config.keepalive =
             idle_time_out.map(|time| Keepalive { after: time / 2, patience: time / 2 });

@@ -45,6 +45,9 @@ pub struct Config {
     pub required: u64,
     /// Bounds of frames.
     pub limits: Limits,
+    /// Data of messages is checked, and kept only where that costs nothing: of those who would throw it
+    /// away. Encrypted data is kept.
+    pub forget_data: bool,
     /// Bounds of what is received and not taken, per session.
     pub throttle: ThrottleLimits,
     /// Bound of what waits to be sent or acknowledged, per session, in bytes.
@@ -81,6 +84,7 @@ impl Config {
             supported: FEATURES,
             required: 0,
             limits: Limits::default(),
+            forget_data: false,
             throttle: ThrottleLimits::default(),
             outbox_bytes: 64 << 20,
             sessions: 65_536,

@@ -38,8 +38,8 @@ pub(super) enum Step<'a> {
     Session(Control),
     /// The answer to a keepalive.
     Alive(Timestamp),
-    /// A message.
-    Message(MessageHeader, [Segment<'a>; 3]),
+    /// A message, and bytes of its data that were not kept.
+    Message(MessageHeader, [Segment<'a>; 3], usize),
 }
 
 /// Who is at the other end.
@@ -120,6 +120,8 @@ impl Connection {
         now: Instant,
     ) -> Self {
         let peer = EntityAddr { kind: AddressKind::Msgr2, nonce: 0, socket };
+        let mut decoder = FrameDecoder::new(before_session(&config.limits));
+        decoder.forget_data(config.forget_data);
         let mut connection = Self {
             side,
             state: State::Banner,
@@ -142,16 +144,15 @@ impl Connection {
             steps: 0,
             limits: config.limits,
             banner: Vec::new(),
-            decoder: Decoder::Plain(FrameDecoder::new(before_session(&config.limits))),
+            decoder: Decoder::Plain(decoder),
             transcript: Some(Transcript::default()),
             secrets: Secrets::default(),
             conversation: Conversation::NotBegun,
             server: None,
             hello: Hello { entity: config.entity, peer },
         };
-        let ours = Banner::OURS.encode().to_vec();
         // It is shorter than any bound that leaves room for a handshake.
-        let _ = connection.record_raw(ours);
+        let _ = connection.record_raw(&Banner::OURS.encode());
         connection
     }
 
@@ -402,7 +403,7 @@ impl Connection {
         self.transcript.as_mut().ok_or(Rule::Unexpected)?.sent(bytes, limit)
     }
 
-    fn record_raw(&mut self, bytes: Vec<u8>) -> Result<(), Rule> {
+    fn record_raw(&mut self, bytes: &[u8]) -> Result<(), Rule> {
         let limit = self.limits.unauthenticated_bytes;
         let bytes = self.output.raw(bytes);
         self.transcript.as_mut().ok_or(Rule::Unexpected)?.sent(bytes, limit)
@@ -441,5 +442,5 @@ fn before_session(limits: &Limits) -> Limits {
 fn message(frame: Frame<'_>) -> Result<Step<'_>, Rule> {
     let [header, front, middle, data]: [Segment<'_>; SEGMENTS] = frame.segments;
     let header = MessageHeader::decode(&header)?;
-    Ok(Step::Message(header, [front, middle, data]))
+    Ok(Step::Message(header, [front, middle, data], frame.forgotten))
 }

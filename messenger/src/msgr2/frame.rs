@@ -17,6 +17,9 @@ use super::tag::Tag;
 /// Bytes of a segment's crc.
 const CRC: usize = 4;
 
+/// The segment of a message's data.
+const DATA: usize = 3;
+
 /// Bytes of the epilogue: late status and the crcs of segments 1 to 3.
 const EPILOGUE: usize = 1 + 3 * CRC;
 
@@ -31,6 +34,9 @@ pub struct Frame<'a> {
     pub tag: Tag,
     /// Its segments; empty where it has none.
     pub segments: [Segment<'a>; SEGMENTS],
+    /// Bytes of data that were compared with their crc and, [as asked for](FrameDecoder::forget_data),
+    /// not kept.
+    pub forgotten: usize,
 }
 
 /// Whether a frame with this late status counts.
@@ -118,7 +124,7 @@ impl Envelope {
 /// Takes frames in crc mode from a stream that comes in any pieces.
 ///
 /// A frame whose body lies wholly in one piece is looked at where it lies; only what spans pieces
-/// is gathered, each segment in a buffer of its own.
+/// is gathered, each segment in a buffer of its own; or, if that is asked for, of data only its crc.
 #[derive(Debug)]
 pub struct FrameDecoder {
     limits: Limits,
@@ -127,6 +133,7 @@ pub struct FrameDecoder {
     /// In range `0 .. preamble::BYTES`.
     head_length: usize,
     gathering: Option<Box<Gathering>>,
+    forgetting: bool,
 }
 
 /// A frame of which a part has come.
@@ -137,6 +144,10 @@ struct Gathering {
     crcs: [u32; SEGMENTS],
     /// The segment that bytes are for; `SEGMENTS` when they are for the epilogue.
     segment: usize,
+    /// Bytes of that one that have come.
+    come: usize,
+    /// Data is not kept.
+    forgetting: bool,
     /// A crc or the epilogue.
     trailer: Vec<u8>,
 }
@@ -144,12 +155,24 @@ struct Gathering {
 impl FrameDecoder {
     /// At the beginning of a frame.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, head: [0; preamble::BYTES], head_length: 0, gathering: None }
+        Self {
+            limits,
+            head: [0; preamble::BYTES],
+            head_length: 0,
+            gathering: None,
+            forgetting: false,
+        }
     }
 
     /// For the frames that begin from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Data that comes in several pieces is compared with its crc and not kept, from the next frame on:
+    /// for those who would only throw it away.
+    pub fn forget_data(&mut self, forgetting: bool) {
+        self.forgetting = forgetting;
     }
 
     /// Whether a frame has begun and is not complete.
@@ -181,7 +204,9 @@ impl FrameDecoder {
                         return Ok(Some(frame));
                     }
                 }
-                None => self.gathering = Some(Box::new(Gathering::new(preamble))),
+                None => {
+                    self.gathering = Some(Box::new(Gathering::new(preamble, self.forgetting)));
+                }
             }
         }
     }
@@ -242,7 +267,8 @@ fn in_place<'a>(preamble: &Preamble, body: &'a [u8]) -> Result<Option<Frame<'a>>
             return Ok(None);
         }
     }
-    Ok(Some(Frame { tag: preamble.tag, segments: segments.map(Segment::Borrowed) }))
+    let segments = segments.map(Segment::Borrowed);
+    Ok(Some(Frame { tag: preamble.tag, segments, forgotten: 0 }))
 }
 
 fn check(segment: usize, computed: u32, carried: [u8; CRC]) -> Result<(), Rule> {
@@ -275,12 +301,14 @@ fn check_epilogue(
 }
 
 impl Gathering {
-    fn new(preamble: Preamble) -> Self {
+    fn new(preamble: Preamble, forgetting: bool) -> Self {
         Self {
             preamble,
             segments: Default::default(),
             crcs: [crc::SEED; SEGMENTS],
             segment: 0,
+            come: 0,
+            forgetting,
             trailer: Vec::new(),
         }
     }
@@ -289,14 +317,17 @@ impl Gathering {
     fn feed(&mut self, input: &mut &[u8]) -> Result<bool, Violation> {
         while self.segment < SEGMENTS {
             let total = self.preamble.length(self.segment);
-            let buffer = &mut self.segments[self.segment];
-            if buffer.len() < total {
+            if self.come < total {
+                let piece = match self.forgetting && self.segment == DATA {
+                    true => split(input, total - self.come),
+                    false => gather(&mut self.segments[self.segment], total, input),
+                };
+                self.come += piece.len();
                 // While the piece is in the cache.
-                let piece = gather(buffer, total, input);
                 let crc = &mut self.crcs[self.segment];
                 *crc = crc::append(*crc, piece);
             }
-            if self.segments[self.segment].len() < total {
+            if self.come < total {
                 return Ok(false);
             }
             if self.segment == 0 && total > 0 {
@@ -305,7 +336,7 @@ impl Gathering {
                 check(0, self.crcs[0], *carried).map_err(Violation::of(self.preamble.tag))?;
                 self.trailer.clear();
             }
-            self.segment += 1;
+            (self.segment, self.come) = (self.segment + 1, 0);
         }
         if self.preamble.has_epilogue() {
             gather(&mut self.trailer, EPILOGUE, input);
@@ -315,13 +346,50 @@ impl Gathering {
     }
 
     fn finish(self) -> Result<Option<Frame<'static>>, Violation> {
-        let Self { preamble, segments, crcs, trailer, .. } = self;
+        let Self { preamble, segments, crcs, trailer, forgetting, .. } = self;
         if preamble.has_epilogue()
             && !check_epilogue(&preamble, &crcs, &trailer).map_err(Violation::of(preamble.tag))?
         {
             return Ok(None);
         }
         let segments = segments.map(|bytes| Segment::Owned(bytes.into()));
-        Ok(Some(Frame { tag: preamble.tag, segments }))
+        let forgotten = if forgetting { preamble.length(DATA) } else { 0 };
+        Ok(Some(Frame { tag: preamble.tag, segments, forgotten }))
+    }
+}
+
+/// At most so many bytes off the front of `input`.
+fn split<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
+    let (piece, rest) = input.split_at(input.len().min(most));
+    *input = rest;
+    piece
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_is_forgotten_is_checked_and_counted() {
+        let (header, data) = ([7; 41], vec![5; 100_000]);
+        let segments: [&[u8]; SEGMENTS] = [&header, b"front", b"", &data];
+        let envelope = Envelope::new(Tag::Message, &segments);
+        let slices = envelope.slices(&segments);
+        let mut wire: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let decode = |wire: &[u8]| {
+            let mut decoder = FrameDecoder::new(Limits::default());
+            decoder.forget_data(true);
+            let mut frames = Vec::new();
+            for mut piece in wire.chunks(30_000) {
+                while let Some(Frame { segments, forgotten, .. }) = decoder.decode(&mut piece)? {
+                    frames.push((segments.map(|segment| segment.len()), forgotten));
+                }
+            }
+            Ok::<_, Violation>(frames)
+        };
+        assert_eq!(decode(&wire), Ok(vec![([41, 5, 0, 0], 100_000)]));
+        wire[70_000] ^= 1;
+        let error = decode(&wire).unwrap_err();
+        assert!(matches!(error.rule, Rule::SegmentCrc { segment: 3, .. }), "{error}");
     }
 }

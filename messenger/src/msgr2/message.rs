@@ -40,11 +40,14 @@ pub struct Received<'a> {
     pub middle: Segment<'a>,
     /// What it carries.
     pub data: Segment<'a>,
+    /// Bytes of data that were checked and not kept, if that was
+    /// [asked for](super::Config::forget_data); `data` is empty then.
+    pub forgotten: usize,
 }
 
 impl Received<'_> {
     /// Bytes of its parts: what the throttle counts.
     pub fn bytes(&self) -> usize {
-        self.front.len() + self.middle.len() + self.data.len()
+        self.front.len() + self.middle.len() + self.data.len() + self.forgotten
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::error::{Rule, Violation};
 use super::header::MessageHeader;
 use super::message::Message;
-use super::osd_op::{OSD_OP, OsdOp};
+use super::osd_op::{OSD_OP, OsdOp, Step};
 use super::tag::Tag;
 use super::wire::Writer;
 
@@ -61,42 +61,42 @@ impl OsdNull {
         if op.is_write() {
             self.version += 1;
         }
-        let mut room = MOST_DATA;
-        let bytes: Vec<u32> = op
-            .steps
-            .iter()
-            .map(|step| {
-                let wanted = if step.is_read() {
-                    step.length().min(self.object_bytes.saturating_sub(step.offset()))
-                } else if step.is_stat() {
-                    u64::from(STAT)
-                } else {
-                    0
-                };
-                let given = wanted.min(room);
-                room -= given;
-                given as u32
-            })
-            .collect();
+        // Counted again wherever it is needed: there is a step or two, and no place to keep it.
+        let bytes = op.steps().scan(MOST_DATA, |room, step| {
+            let given = self.wanted(step).min(*room);
+            *room -= given;
+            Some(given as u32)
+        });
         let header = op.reply_header(header);
-        let front = op.reply(&bytes, self.version).into();
-        let data = self.data(&op, &bytes);
+        let front = op.reply(bytes.clone(), self.version).into();
+        let data = self.data(&op, bytes);
         Ok(Message { header, front, middle: Bytes::new(), data })
     }
 
+    /// How much a step would be answered with if there was room for any.
+    fn wanted(&self, step: Step) -> u64 {
+        if step.is_read() {
+            step.length().min(self.object_bytes.saturating_sub(step.offset()))
+        } else if step.is_stat() {
+            u64::from(STAT)
+        } else {
+            0
+        }
+    }
+
     /// The data of all steps: zeros, which are nowhere copied, but for the size that `stat` gives.
-    fn data(&self, op: &OsdOp<'_>, bytes: &[u32]) -> Bytes {
-        let total: usize = bytes.iter().map(|bytes| *bytes as usize).sum();
-        if !op.steps.iter().any(|step| step.is_stat()) {
+    fn data(&self, op: &OsdOp<'_>, bytes: impl Iterator<Item = u32> + Clone) -> Bytes {
+        let total: usize = bytes.clone().map(|bytes| bytes as usize).sum();
+        if !op.steps().any(|step| step.is_stat()) {
             return Bytes::from_static(&ZEROS[..total]);
         }
         let mut data = Vec::with_capacity(total);
-        for (step, bytes) in op.steps.iter().zip(bytes) {
+        for (step, bytes) in op.steps().zip(bytes) {
             let start = data.len();
-            if step.is_stat() && *bytes == STAT {
+            if step.is_stat() && bytes == STAT {
                 data.put_u64(self.object_bytes);
             }
-            data.resize(start + *bytes as usize, 0);
+            data.resize(start + bytes as usize, 0);
         }
         data.into()
     }

@@ -36,6 +36,9 @@ pub(super) const PG: usize = 17;
 /// Bytes that trace a request.
 pub(super) const TRACE: usize = 24;
 
+/// Bytes of a reply's front without the object's name and the steps.
+const REPLY: usize = 4 + PG + 8 + 4 + 8 + 4 + 4 + 4 + 4 + 8 + 4 + 8 + 1 + TRACE;
+
 /// Ceph itself puts no more steps than this into one operation.
 const MOST_STEPS: u16 = 1024;
 
@@ -88,7 +91,8 @@ pub(super) struct OsdOp<'a> {
     epoch: u32,
     flags: u32,
     object: &'a [u8],
-    pub(super) steps: Vec<Step>,
+    /// Where they lie.
+    steps: &'a [[u8; STEP]],
     retry_attempt: u32,
 }
 
@@ -123,13 +127,17 @@ impl<'a> OsdOp<'a> {
             return Err(Rule::Truncated("steps"));
         }
         let steps = reader.bytes("steps", usize::from(count) * STEP)?;
-        let steps = steps.as_chunks().0.iter().map(|step| Step(*step)).collect();
+        let steps = steps.as_chunks().0;
         reader.u64("snapshot")?;
         reader.u64("snapshot context")?;
         let snapshots = reader.u32("number of snapshots")? as usize;
         reader.bytes("snapshots", snapshots.checked_mul(8).ok_or(Rule::Truncated("snapshots"))?)?;
         let retry_attempt = reader.u32("retry attempt")?;
         Ok(Self { pg, epoch, flags, object, steps, retry_attempt })
+    }
+
+    pub(super) fn steps(&self) -> impl Iterator<Item = Step> + Clone {
+        self.steps.iter().map(|step| Step(*step))
     }
 
     /// Whether it changes the object.
@@ -139,7 +147,7 @@ impl<'a> OsdOp<'a> {
 
     /// Header of the reply to a message with this one.
     pub(super) fn reply_header(&self, request: &MessageHeader) -> MessageHeader {
-        let first_read = self.steps.first().filter(|step| step.is_read());
+        let first_read = self.steps().next().filter(Step::is_read);
         MessageHeader {
             tid: request.tid,
             kind: OSD_OP_REPLY,
@@ -155,8 +163,10 @@ impl<'a> OsdOp<'a> {
 
     /// Front of the reply: success, each step with so many bytes of data, and the object is of this
     /// version.
-    pub(super) fn reply(&self, bytes: &[u32], version: u64) -> Vec<u8> {
-        let mut front = Vec::with_capacity(128 + self.object.len() + self.steps.len() * 42);
+    pub(super) fn reply(&self, bytes: impl Iterator<Item = u32>, version: u64) -> Vec<u8> {
+        let length = REPLY + self.object.len() + self.steps.len() * (STEP + 4);
+        // With exactly as much it is shared later without another allocation.
+        let mut front = Vec::with_capacity(length);
         // What a write replays as; a read does not.
         let (replay, replay_epoch) = if self.is_write() { (version, self.epoch) } else { (0, 0) };
         front.put_blob(self.object);
@@ -167,11 +177,11 @@ impl<'a> OsdOp<'a> {
         front.put_u32(replay_epoch);
         front.put_u32(self.epoch);
         front.put_u32(self.steps.len() as u32);
-        for (step, bytes) in self.steps.iter().zip(bytes) {
-            front.put(&step.answered(*bytes).0);
+        for (step, bytes) in self.steps().zip(bytes) {
+            front.put(&step.answered(bytes).0);
         }
         front.put_u32(self.retry_attempt);
-        for _ in &self.steps {
+        for _ in self.steps {
             front.put_u32(0);
         }
         front.put_u64(replay);
@@ -180,6 +190,7 @@ impl<'a> OsdOp<'a> {
         // It is not somewhere else.
         front.put_u8(0);
         front.put(&[0; TRACE]);
+        debug_assert_eq!(front.len(), length);
         front
     }
 }

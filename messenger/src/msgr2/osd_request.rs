@@ -174,7 +174,8 @@ mod tests {
             };
             assert!(OsdOp::is_known(&message.header) && message.header.tid == 9);
             let op = OsdOp::decode(&message.front).unwrap();
-            let [step] = op.steps[..] else { panic!("{op:?}") };
+            let steps: Vec<_> = op.steps().collect();
+            let [step] = steps[..] else { panic!("{op:?}") };
             assert_eq!((op.is_write(), step.is_read()), (write, !write));
             assert_eq!((step.offset(), step.length()), (4096, 4));
             assert_eq!(message.data.len(), if write { 4 } else { 0 });
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn the_result_of_a_reply_that_ends_early_is_not_known() {
         let message = request().write(1, 0, Bytes::new());
-        let mut reply = OsdOp::decode(&message.front).unwrap().reply(&[0], 1);
+        let mut reply = OsdOp::decode(&message.front).unwrap().reply([0].into_iter(), 1);
         assert_eq!(osd_result(&reply), Ok(0));
         let at = 4 + 4 + PG + 8;
         reply[at..at + 4].copy_from_slice(&(-28_i32).to_le_bytes());

@@ -57,40 +57,36 @@ impl<'a> Deref for Slices<'a> {
     }
 }
 
-/// Messages with fewer bytes are copied together with what goes around them: a slice more costs
+/// Parts of a message with fewer bytes are copied next to what goes around them: a slice more costs
 /// the kernel more than that.
 const TOGETHER: usize = 512;
 
-/// One frame, or the banner.
+/// Bytes of copied frames that lie together at most, unless one frame alone has more: a slow reader
+/// sets memory free piece by piece.
+const CHUNK: usize = 32 << 10;
+
+/// What goes around the parts of a frame, about, in either mode.
+const AROUND: usize = 128;
+
+/// Bytes of the first allocation of a piece.
+const FIRST: usize = 512;
+
 #[derive(Debug)]
 enum Piece {
-    Whole(Vec<u8>),
-    Message(Box<Parts>),
+    /// What was written here, of any number of frames.
+    Copied(Vec<u8>),
+    /// A part of a message, from where it lies.
+    Kept(Bytes),
 }
 
-/// A message in crc mode and what goes around it.
-#[derive(Debug)]
-struct Parts {
-    /// Preamble, header and its crc.
-    head: Vec<u8>,
-    front: Bytes,
-    middle: Bytes,
-    data: Bytes,
-    envelope: Envelope,
-}
+impl Deref for Piece {
+    type Target = [u8];
 
-impl Piece {
-    fn slices(&self) -> [&[u8]; 5] {
+    fn deref(&self) -> &[u8] {
         match self {
-            Self::Whole(bytes) => [bytes, &[], &[], &[], &[]],
-            Self::Message(parts) => {
-                [&parts.head, &parts.front, &parts.middle, &parts.data, parts.envelope.epilogue()]
-            }
+            Self::Copied(bytes) => bytes,
+            Self::Kept(bytes) => bytes,
         }
-    }
-
-    fn len(&self) -> usize {
-        self.slices().iter().map(|slice| slice.len()).sum()
     }
 }
 
@@ -117,20 +113,19 @@ impl Output {
     }
 
     /// Bytes as they are; which they were.
-    pub(super) fn raw(&mut self, bytes: Vec<u8>) -> &[u8] {
-        self.push(Piece::Whole(bytes));
-        match self.pieces.back() {
-            Some(Piece::Whole(bytes)) => bytes,
-            _ => &[],
-        }
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> &[u8] {
+        self.bytes += bytes.len();
+        let room = room(&mut self.pieces, bytes.len());
+        let start = room.len();
+        room.extend_from_slice(bytes);
+        &room[start..]
     }
 
     /// A control frame; its bytes.
     pub(super) fn control(&mut self, control: &Control) -> Result<&[u8], Rule> {
         let mut payload = Vec::new();
         control.encode(&mut payload);
-        let frame = self.whole(control.tag(), &[&payload, &[], &[], &[]])?;
-        Ok(self.raw(frame))
+        self.whole(control.tag(), &[&payload, &[], &[], &[]])
     }
 
     /// A message with this header.
@@ -138,38 +133,47 @@ impl Output {
         let header = header.encode();
         let segments: [&[u8]; 4] = [&header, &message.front, &message.middle, &message.data];
         if self.sealer.is_some() || message.bytes() <= TOGETHER {
-            let frame = self.whole(Tag::Message, &segments)?;
-            self.push(Piece::Whole(frame));
-            return Ok(());
+            return self.whole(Tag::Message, &segments).map(|_| ());
         }
         let envelope = Envelope::new(Tag::Message, &segments);
-        let mut head = Vec::with_capacity(80);
         for part in [envelope.preamble(), &header, envelope.first_crc()] {
-            head.extend_from_slice(part);
+            self.raw(part);
         }
-        let Message { front, middle, data, .. } = message.clone();
-        self.push(Piece::Message(Box::new(Parts { head, front, middle, data, envelope })));
+        for part in [&message.front, &message.middle, &message.data] {
+            match part.len() {
+                0 => {}
+                1..=TOGETHER => {
+                    self.raw(part);
+                }
+                length => {
+                    self.bytes += length;
+                    self.pieces.push_back(Piece::Kept(part.clone()));
+                }
+            }
+        }
+        self.raw(envelope.epilogue());
         Ok(())
     }
 
-    /// A frame in one piece.
-    fn whole(&mut self, tag: Tag, segments: &[&[u8]; 4]) -> Result<Vec<u8>, Rule> {
-        let mut frame = Vec::new();
+    /// A frame in one piece; its bytes.
+    fn whole(&mut self, tag: Tag, segments: &[&[u8]; 4]) -> Result<&[u8], Rule> {
+        let parts: usize = segments.iter().map(|segment| segment.len()).sum();
+        let room = room(&mut self.pieces, parts + AROUND);
+        let start = room.len();
         match &mut self.sealer {
-            Some(sealer) => sealer.seal(tag, segments, &mut frame)?,
+            Some(sealer) => {
+                if let Err(rule) = sealer.seal(tag, segments, room) {
+                    room.truncate(start);
+                    return Err(rule);
+                }
+            }
             None => {
                 let envelope = Envelope::new(tag, segments);
-                let slices = envelope.slices(segments);
-                frame.reserve_exact(slices.iter().map(|slice| slice.len()).sum());
-                slices.iter().for_each(|slice| frame.extend_from_slice(slice));
+                envelope.slices(segments).iter().for_each(|slice| room.extend_from_slice(slice));
             }
         }
-        Ok(frame)
-    }
-
-    fn push(&mut self, piece: Piece) {
-        self.bytes += piece.len();
-        self.pieces.push_back(piece);
+        self.bytes += room.len() - start;
+        Ok(&room[start..])
     }
 
     /// As much from the front as fits.
@@ -177,12 +181,10 @@ impl Output {
         let mut slices = Slices::none();
         let mut skip = self.written;
         for piece in &self.pieces {
-            for slice in piece.slices() {
-                let skipped = skip.min(slice.len());
-                skip -= skipped;
-                if !slices.push(&slice[skipped..]) {
-                    return slices;
-                }
+            let skipped = skip.min(piece.len());
+            skip -= skipped;
+            if !slices.push(&piece[skipped..]) {
+                break;
             }
         }
         slices
@@ -202,6 +204,21 @@ impl Output {
     }
 }
 
+/// Where to copy `more` bytes to: behind what was copied last, if nothing was kept since.
+fn room(pieces: &mut VecDeque<Piece>, more: usize) -> &mut Vec<u8> {
+    let fits = match pieces.back() {
+        Some(Piece::Copied(last)) => last.len() + more <= CHUNK,
+        _ => false,
+    };
+    if !fits {
+        pieces.push_back(Piece::Copied(Vec::with_capacity(more.max(FIRST))));
+    }
+    match pieces.back_mut() {
+        Some(Piece::Copied(last)) => last,
+        _ => unreachable!("it was looked at, or put there"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +227,7 @@ mod tests {
     fn it_is_written_in_any_steps_and_data_is_not_copied() {
         let mut output = Output::default();
         let data = Bytes::from(vec![7; 10_000]);
-        output.raw(b"banner".to_vec());
+        output.raw(b"banner");
         for seq in 0..40 {
             let front = Bytes::from(vec![seq as u8; 100 * seq]);
             let message = Message { front, data: data.clone(), ..Default::default() };
@@ -239,5 +256,27 @@ mod tests {
             frames += usize::from(frame.tag == Tag::Message && *frame.segments[3] == *data);
         }
         assert_eq!(frames, 40);
+    }
+
+    #[test]
+    fn small_frames_are_one_slice_and_what_is_around_data_is_one_between() {
+        let mut output = Output::default();
+        let small = Message { front: vec![1; 200].into(), ..Default::default() };
+        for seq in 0..100 {
+            output.message(MessageHeader { seq, ..Default::default() }, &small).unwrap();
+            output.control(&Control::Ack(seq)).unwrap();
+        }
+        let slices: Vec<usize> = output.slices().iter().map(|slice| slice.len()).collect();
+        assert_eq!(slices.iter().sum::<usize>(), output.len());
+        assert!(slices.len() <= output.len() / CHUNK + 2, "{slices:?}");
+        let data = Bytes::from(vec![2; 4096]);
+        let mut output = Output::default();
+        for _ in 0..10 {
+            let message = Message { data: data.clone(), ..small.clone() };
+            output.message(MessageHeader::default(), &message).unwrap();
+        }
+        let slices = output.slices();
+        assert_eq!(slices.len(), 21);
+        assert!(slices.iter().skip(1).step_by(2).all(|slice| slice.as_ptr() == data.as_ptr()));
     }
 }

@@ -44,15 +44,16 @@ impl Preamble {
             entry[..4].copy_from_slice(&self.lengths[segment].to_le_bytes());
             entry[4..].copy_from_slice(&alignment.to_le_bytes());
         }
-        let crc = crc::append(0, &bytes[..COVERED]);
-        bytes[COVERED..].copy_from_slice(&crc.to_le_bytes());
+        let (covered, crc) = bytes.split_first_chunk_mut::<COVERED>().expect("28 is less than 32");
+        crc.copy_from_slice(&crc::from_zero(covered).to_le_bytes());
         bytes
     }
 
     /// Looks at a received one. Nothing in it counts before its crc does.
     pub(crate) fn decode(bytes: &[u8; BYTES], limits: &Limits) -> Result<Self, Violation> {
-        let (covered, carried) = bytes.split_last_chunk::<4>().expect("4 is less than 32");
-        let (computed, carried) = (crc::append(0, covered), u32::from_le_bytes(*carried));
+        let (covered, _) = bytes.split_first_chunk::<COVERED>().expect("28 is less than 32");
+        let (_, carried) = bytes.split_last_chunk().expect("4 is less than 32");
+        let (computed, carried) = (crc::from_zero(covered), u32::from_le_bytes(*carried));
         if computed != carried {
             return Err(Rule::PreambleCrc { computed, carried }.into());
         }

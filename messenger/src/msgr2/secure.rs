@@ -254,7 +254,7 @@ impl SecureFrameDecoder {
             let first = std::mem::take(&mut self.first);
             if let Some([front, middle, data]) = others {
                 let segments = [first.into(), front, middle, data].map(Segment::Owned);
-                return Ok(Some(Frame { tag: preamble.tag, segments }));
+                return Ok(Some(Frame { tag: preamble.tag, segments, forgotten: 0 }));
             }
         }
     }

@@ -24,7 +24,7 @@ fn decode(mut bytes: &[u8], keep: usize) -> Vec<Seen> {
     bytes = &bytes[Banner::BYTES..];
     let mut decoder = FrameDecoder::new(Limits::default());
     let mut seen = Vec::new();
-    while let Some(Frame { tag, segments }) = decoder.decode(&mut bytes).unwrap() {
+    while let Some(Frame { tag, segments, .. }) = decoder.decode(&mut bytes).unwrap() {
         let message = tag == Tag::Message;
         let header = message.then(|| MessageHeader::decode(&segments[0]).unwrap());
         let front = &segments[usize::from(message)];

@@ -481,10 +481,8 @@ fn a_connection_that_worked_is_made_again_at_once() {
     let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
     client.let_in();
     client.welcome(0);
-    let mut seq = 0;
-    for _ in 0..5 {
+    for seq in 1..=5 {
         // Only what comes on it shows that it works.
-        seq += 1;
         client.played.give(&message_frame(MessageHeader { seq, ..Default::default() }));
         let before = client.played.now;
         client.lose();

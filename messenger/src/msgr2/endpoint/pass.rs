@@ -37,7 +37,9 @@ impl Endpoint {
             Step::Session(Control::Ack(seq)) => self.acknowledge(id, Tag::Ack, seq)?,
             Step::Session(control) => self.converse(id, control, now)?,
             Step::Alive(time) => self.alive(id, time, now),
-            Step::Message(header, parts) => return self.message(id, header, parts, now),
+            Step::Message(header, parts, forgotten) => {
+                return self.message(id, header, parts, forgotten, now);
+            }
         }
         Ok(None)
     }
@@ -92,6 +94,7 @@ impl Endpoint {
         id: StreamId,
         header: MessageHeader,
         [front, middle, data]: [Segment<'a>; 3],
+        forgotten: usize,
         now: Instant,
     ) -> Result<Option<Received<'a>>, ConnectionError> {
         self.acknowledge(id, Tag::Message, header.ack_seq)?;
@@ -109,7 +112,7 @@ impl Endpoint {
         if !duplicate && session.in_seq != 0 && header.seq != expected {
             return Err(broken(Tag::Message, Rule::Skipped { expected, got: header.seq }));
         }
-        let received = Received { session: session_id, header, front, middle, data };
+        let received = Received { session: session_id, header, front, middle, data, forgotten };
         if !duplicate {
             session.in_seq = header.seq;
             session.throttle.received(received.bytes() as u64);
