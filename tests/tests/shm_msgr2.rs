@@ -110,7 +110,8 @@ fn an_application_answers_operations_of_every_size() {
 fn ceph_ping_takes_an_application_for_an_osd() {
     let daemon = daemon();
     let osd = Application::example("osd_null", &daemon, &["127.0.0.1:0"]);
-    let target = osd.listening(0).to_string();
+    // Only with a nonce are there sessions with others than monitors. Applications have none: 0.
+    let target = format!("v2:{}/0", osd.listening(0));
     let output = vmsgrctl(&[], &["ceph-ping", "--json", "--interval", "0.01", &target]);
     let text = String::from_utf8(output.stdout).expect("text");
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -326,9 +327,9 @@ struct Half {
 impl Half {
     const ALL: u64 = 5000;
 
-    fn new(daemon: &Vmsgrd, name: &str) -> (Self, EntityId) {
+    fn new(daemon: &Vmsgrd, name: &str, policy: EntityPolicy) -> (Self, EntityId) {
         let mut endpoint = attach(daemon, name);
-        let options = EntityOptions::new(EntityType::OSD, name).policy(EntityPolicy::LosslessPeer);
+        let options = EntityOptions::new(EntityType::OSD, name).policy(policy);
         let entity = endpoint.entity(&options).expect("attached");
         (Self { endpoint, connection: None, sent: 0, taken: 0, lost: 0 }, entity)
     }
@@ -376,30 +377,46 @@ impl Half {
     }
 }
 
-#[test]
-fn peers_whose_connection_is_cut_again_and_again_lose_and_double_nothing() {
+/// Has two exchange everything, and calls `cut` again and again meanwhile.
+fn exchange(a: &mut Half, b: &mut Half, mut cut: impl FnMut() -> usize) {
     const CUTS: u64 = 20;
-    let daemon = daemon();
-    let (mut a, a_entity) = Half::new(&daemon, "a");
-    let (mut b, b_entity) = Half::new(&daemon, "b");
-    listen_as(&mut a.endpoint, a_entity);
-    let cutter = Cutter::new(listen_as(&mut b.endpoint, b_entity));
-    a.endpoint.connect_as(a_entity, cutter.address, Some(EntityType::OSD)).expect("attached");
     let end = Instant::now() + PATIENCE * 2;
-    let mut cuts = 0;
+    let (mut tried, mut cuts) = (0, 0);
     while a.taken < Half::ALL || b.taken < Half::ALL {
-        let moved = (cuts + 1) * Half::ALL / (CUTS + 1);
         a.turn(Half::ALL);
         b.turn(Half::ALL);
-        if cuts < CUTS && a.taken.min(b.taken) >= moved / 2 {
-            cuts += u64::from(cutter.cut() > 0);
+        if tried < CUTS && a.taken.min(b.taken) >= (tried + 1) * Half::ALL / (CUTS + 1) {
+            tried += 1;
+            cuts += cut();
         }
         assert!(Instant::now() < end, "{cuts} cuts; {} {} {} {}", a.sent, a.taken, b.sent, b.taken);
         a.endpoint.wait(Some(Duration::from_millis(1))).expect("the daemon is there");
     }
-    assert_eq!((a.taken, b.taken), (Half::ALL, Half::ALL));
     report(&format!("{cuts} cuts, of which {} and {} were told", a.lost, b.lost));
-    assert!(cuts > 5 && a.lost + b.lost > 0);
+    assert!(cuts > 0 && a.lost + b.lost > 0);
+}
+
+#[test]
+fn a_client_whose_connection_is_cut_again_and_again_loses_and_doubles_nothing() {
+    let daemon = daemon();
+    let (mut a, client) = Half::new(&daemon, "a", EntityPolicy::LosslessClient);
+    let (mut b, server) = Half::new(&daemon, "b", EntityPolicy::StatefulServer);
+    let cutter = Cutter::new(listen_as(&mut b.endpoint, server));
+    a.endpoint.connect_as(client, cutter.address, Some(EntityType::OSD)).expect("attached");
+    exchange(&mut a, &mut b, || cutter.cut());
+    assert!(a.lost > 5, "{} times", a.lost);
+}
+
+/// One way between them is cut; the other side knows another one.
+#[test]
+fn peers_find_each_other_again_and_it_is_the_same_session() {
+    let daemon = daemon();
+    let (mut a, a_entity) = Half::new(&daemon, "a", EntityPolicy::LosslessPeer);
+    let (mut b, b_entity) = Half::new(&daemon, "b", EntityPolicy::LosslessPeer);
+    listen_as(&mut a.endpoint, a_entity);
+    let cutter = Cutter::new(listen_as(&mut b.endpoint, b_entity));
+    a.endpoint.connect_as(a_entity, cutter.address, Some(EntityType::OSD)).expect("attached");
+    exchange(&mut a, &mut b, || cutter.cut());
 }
 
 #[test]
