@@ -97,8 +97,9 @@ impl Caller {
     pub(crate) fn open(&mut self, scene: &mut Scene, application: &mut Double) -> u32 {
         scene.until("a session is open", |_| {
             self.turn();
-            let open = |slot: &u32| application.status(*slot).state == State::Open;
-            application.numbers().into_iter().map(|(slot, _)| slot).find(open)
+            let numbers = application.numbers();
+            let mut slots = numbers.iter().map(|(slot, _)| *slot);
+            slots.find(|slot| application.status(*slot).state == State::Open)
         })
     }
 
