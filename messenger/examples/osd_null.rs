@@ -4,7 +4,7 @@
 //! ```text
 //! vmsgrd &
 //! cargo run --release -p vmsgr-messenger --example osd_null -- 127.0.0.1:6800
-//! vmsgrctl ceph-ping 127.0.0.1:6800
+//! vmsgrctl ceph-ping v2:127.0.0.1:6800/0
 //! ```
 //!
 //! It answers pings, and operations on objects as if they had been done; every object seems to have

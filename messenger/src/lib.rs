@@ -26,6 +26,19 @@
 //! `drain.rs`, which stops without losing what is under way. `entity/` serves those who speak
 //! [Ceph's protocol](msgr2). [`shm`] is how applications attach.
 //!
+//! An application gets bytes, or messages: one that says which [entity](client::EntityOptions) it is
+//! listens and connects as that, and its rings carry whole messages of msgr2, checked. Streams come
+//! and go below a session and are the daemon's business, as are handshakes, acknowledgements and
+//! sending again; the application is told by [notices](shm::Notice). What it does not take stops its
+//! own peers and nobody else's. `examples/osd_null.rs` is one, and `c/examples/pong.c`:
+//!
+//! ```text
+//! vmsgrd &
+//! cargo run --release -p vmsgr-messenger --example osd_null -- 127.0.0.1:6800
+//! vmsgrctl ceph-ping v2:127.0.0.1:6800/0
+//! vmsgr-bench osd 127.0.0.1:6800
+//! ```
+//!
 //! # Example
 //!
 //! ```

@@ -4,11 +4,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
+use bytes::Bytes;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
+use vmsgr_messenger::msgr2::{
+    AuthNone, Config, Endpoint, EntityAddr, EntityAddrs, EntityType, Event, Message, MessageHeader,
+    Policy, SessionId, Target,
+};
 use vmsgr_tests::sockets::{check_pattern_to_end, connect, half_close, write_pattern};
-use vmsgr_tests::{PATIENCE, Pattern, Peer, Process, Vmsgrd, libvmsgr, peer, run};
+use vmsgr_tests::{Driver, PATIENCE, Pattern, Peer, Process, Vmsgrd, libvmsgr, peer, run};
 
 const FACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../messenger/c");
 
@@ -121,6 +127,66 @@ fn an_echo_in_c_is_built_with_either_library_and_serves() {
         assert!(echo.wait(PATIENCE).success(), "{name}");
         daemon.expect_log(&["name=echo.c", "pid=", &format!("{}", echo.pid())]);
     }
+}
+
+/// A client of Ceph's protocol, of an OSD there.
+fn caller(to: SocketAddr) -> (Driver, SessionId) {
+    let now = Instant::now();
+    let config = Config::new(EntityType::CLIENT, EntityAddrs::default());
+    let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
+    let mut endpoint = Endpoint::new(config, auth, now);
+    let (address, entity) = (EntityAddr::msgr2(to, 0), Some(EntityType::OSD));
+    let target = Target { address, entity, policy: Policy::LOSSY_CLIENT, reopen: false };
+    let session = endpoint.connect(target, now).expect("an address");
+    (Driver::new(endpoint, None), session)
+}
+
+#[test]
+fn an_osd_in_c_answers_pings_and_whoever_comes_after_it_goes_on() {
+    const PING: u16 = 2;
+    let Some(installed) = Installed::new() else { return };
+    let program = installed.build("pong.c", "pong", &installed.flags(&["--libs"]));
+    let (daemon, _folder, socket) = daemon();
+    let start = |port: &str| {
+        let mut command = Command::new(&program);
+        command.args(["127.0.0.1", port]).arg(&socket);
+        Process::spawn(command.env("LD_LIBRARY_PATH", installed.lib()))
+    };
+    let mut pong = start("0");
+    let address = address(&pong);
+    let (mut driver, session) = caller(address);
+    let ping = |driver: &mut Driver, tid| {
+        let header = MessageHeader { kind: PING, tid, ..MessageHeader::default() };
+        let (front, middle) = (Bytes::new(), Bytes::new());
+        // Nobody looks at it; it takes many parts.
+        let data = Bytes::from(vec![1; 1 << 20]);
+        let message = Message { header, front, middle, data };
+        driver.endpoint.send(session, message, Instant::now()).expect("there is room");
+    };
+    let pong_of = |driver: &mut Driver, tid| {
+        let answer = driver.message(PING, PATIENCE);
+        assert_eq!(answer.header.tid, tid);
+        assert_eq!(answer.front[..4], (answer.front.len() as u32 - 4).to_le_bytes());
+        assert!(String::from_utf8_lossy(&answer.front).contains("pong.c"), "{answer:?}");
+    };
+    for tid in 1..=100 {
+        ping(&mut driver, tid);
+        pong_of(&mut driver, tid);
+    }
+    pong.signal(Signal::SIGKILL);
+    pong.wait(PATIENCE);
+    ping(&mut driver, 101);
+    pong = start(&address.port().to_string());
+    pong_of(&mut driver, 101);
+    // In order: whoever has a session with it sees its end.
+    pong.signal(Signal::SIGTERM);
+    assert!(pong.wait(PATIENCE).success());
+    driver.until("the end of the session", PATIENCE, |driver| {
+        let ended = |event: &Event| matches!(event, Event::Ended { .. });
+        driver.events.iter().any(ended).then_some(())
+    });
+    assert!(driver.deliveries.is_empty(), "each is answered once");
+    daemon.eventually("the client is gone", |now| now.total.connections == 0);
 }
 
 #[test]

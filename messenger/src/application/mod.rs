@@ -11,6 +11,8 @@
 //! [`Sessions`] get the entity's messages, and each `session.rs` has a slot, whose rings have parts of
 //! messages. `hosting.rs` is what a worker does for them.
 
+#[cfg(test)]
+mod caller;
 pub(crate) mod conduit;
 #[cfg(test)]
 mod deaths;
@@ -21,6 +23,8 @@ mod hosting;
 mod identity;
 mod lane;
 mod life;
+#[cfg(test)]
+mod messages;
 mod places;
 mod pool;
 pub(crate) mod registry;

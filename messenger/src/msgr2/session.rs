@@ -101,9 +101,15 @@ impl Session {
         }
     }
 
-    /// Whether we may connect.
+    /// Whether we may connect. There is nothing to connect to of a client that does not listen.
     pub(super) fn may_connect(&self) -> bool {
-        !self.policy.server && self.target.is_some()
+        let socket = self.target.and_then(|target| target.socket);
+        !self.policy.server && socket.is_some_and(|socket| socket.port() != 0)
+    }
+
+    /// The peer's address: as it says, or else as we know it.
+    pub(super) fn name(&self) -> Option<EntityAddr> {
+        if self.addresses.0.is_empty() { self.target } else { Some(self.addresses.msgr2()) }
     }
 
     /// Forgets what was said; how many messages are lost.

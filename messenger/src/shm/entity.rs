@@ -83,7 +83,6 @@ impl EntityName {
             && self.bytes[len..].iter().all(|&byte| byte == 0)
     }
 
-    #[allow(dead_code, reason = "the daemon's side uses it")]
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }

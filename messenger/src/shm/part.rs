@@ -240,7 +240,6 @@ const STREAM_BACK: u32 = 3;
 
 impl Notice {
     /// With its part's header: a part of its own.
-    #[allow(dead_code, reason = "the daemon's side uses it")]
     pub(crate) fn encode(self) -> [u8; (PART_BYTES + NOTICE_BYTES) as usize] {
         let (what, count) = match self {
             Self::Forgotten { lost } => (FORGOTTEN, lost),

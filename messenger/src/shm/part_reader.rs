@@ -38,7 +38,7 @@ pub(crate) struct Part<'a> {
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
     /// A message, all of it: it lies there as long as its part is not consumed.
-    InPlace(Envelope, #[allow(dead_code, reason = "the daemon's side uses it")] Body<'a>),
+    InPlace(Envelope, Body<'a>),
     /// The last part of a message: front, middle and data, without gaps.
     Whole(Envelope, Vec<u8>),
     /// Some of a message, which was copied, or is of none that could be had.

@@ -370,8 +370,13 @@ impl Dialling {
     }
 
     fn welcome(&mut self, flags: u64) {
+        self.welcome_as(name(1), flags);
+    }
+
+    /// The server is there, it says.
+    fn welcome_as(&mut self, name: EntityAddr, flags: u64) {
         self.played.give(&frame(&Control::ServerIdent(ServerIdent {
-            addresses: name(1).into(),
+            addresses: name.into(),
             gid: 0,
             global_seq: 1,
             supported: u64::MAX,
@@ -489,4 +494,51 @@ fn a_connection_that_worked_is_made_again_at_once() {
         assert_eq!(client.played.now, before);
         client.played.give(&frame(&Control::SessionReconnectOk(0)));
     }
+}
+
+/// Behind a relay it is reached at another address than its own, from which it comes back.
+#[test]
+fn a_peer_that_says_it_is_elsewhere_comes_back_from_there() {
+    let mut client = Dialling::new(Policy::LOSSLESS_PEER);
+    let said = client.let_in();
+    let [Control::ClientIdent(ident)] = &said[..] else { panic!("{said:?}") };
+    client.welcome_as(name(3), 0);
+    let now = client.played.now;
+    client.played.endpoint.closed(client.played.stream, now);
+    client.played.stream = client.played.endpoint.accept("10.0.0.3:1234".parse().unwrap(), now);
+    client.played.give(&introduction(3));
+    client.played.said();
+    let back = SessionReconnect { addresses: name(3).into(), ..reconnect(ident.cookie, 77) };
+    let answer = client.played.answer(&Control::SessionReconnect(back));
+    assert_eq!(answer, Control::SessionReconnectOk(0));
+    assert_eq!(client.played.endpoint.sessions(), 1);
+    // With the session both its names are forgotten.
+    client.played.endpoint.close(client.session);
+    for number in [1, 3] {
+        let address = name(number);
+        let target = Target { address, entity: None, policy: Policy::LOSSLESS_PEER, reopen: false };
+        assert_ne!(client.played.endpoint.connect(target, now), Some(client.session));
+    }
+    assert_eq!(client.played.endpoint.sessions(), 2);
+}
+
+#[test]
+fn nobody_connects_to_a_client_that_does_not_listen() {
+    let mut server = Played::server(lossless(Policy::LOSSLESS_PEER));
+    let addresses = EntityAddr::client("10.0.0.1".parse().unwrap(), 9).into();
+    server.answer(&Control::ClientIdent(ClientIdent { addresses, ..ident(5, 1) }));
+    let events = server.events();
+    let opened = events.iter().find_map(|event| match event {
+        Event::Opened { session, .. } => Some(*session),
+        _ => None,
+    });
+    server.endpoint.send(opened.unwrap(), message(1), server.now).unwrap();
+    server.endpoint.closed(server.stream, server.now);
+    let events = server.events();
+    assert!(matches!(events[..], [.., Event::Lost { .. }]), "{events:?}");
+    server.now += Config::new(EntityType::OSD, EntityAddrs::default()).linger;
+    server.endpoint.handle_timeout(server.now);
+    let events = server.events();
+    let ended = |event: &Event| matches!(event, Event::Ended { error, .. } if matches!(error.reason, Reason::Lingered(_)));
+    assert!(matches!(&events[..], [event] if ended(event)), "{events:?}");
 }

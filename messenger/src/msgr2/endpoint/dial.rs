@@ -153,7 +153,18 @@ impl Endpoint {
             session.server_cookie = ident.cookie;
         }
         session.peer_global_seq = ident.global_seq;
-        session.addresses = ident.addresses;
+        let former = std::mem::replace(&mut session.addresses, ident.addresses);
+        let (name, target, lossy) = (session.name(), session.target, session.policy.lossy);
+        for name in former.0.iter().filter(|name| target != Some(**name)) {
+            self.registry.remove(name, session_id);
+        }
+        // It may say that it is elsewhere than where it was reached. From there it comes to us.
+        if let Some(name) = name
+            && !lossy
+            && self.registry.find(&name).is_none()
+        {
+            self.registry.insert(name, session_id);
+        }
         self.open(id, session_id, false, now);
         Ok(())
     }
@@ -185,7 +196,7 @@ impl Endpoint {
         stream.retries += 1;
         let many = stream.retries > MOST_RETRIES;
         let Some((_, session)) = self.dialled(id) else { return Ok(()) };
-        if many && session.target.is_some_and(|target| target.rank() < ours) {
+        if many && session.name().is_some_and(|peer| peer.rank() < ours) {
             self.give_way(id, now);
             return Ok(());
         }

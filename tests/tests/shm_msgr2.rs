@@ -1,0 +1,477 @@
+//! Applications that are entities of Ceph's protocol: their messages, throttles, deaths and sessions.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+use vmsgr_messenger::client::{
+    self, AttachOptions, ConnectionId, Endpoint as Attached, EntityId, EntityOptions, EntityPolicy,
+    Event, Incoming,
+};
+use vmsgr_messenger::msgr2::{self, *};
+use vmsgr_tests::application::{attach, attach_with, named, until};
+use vmsgr_tests::{
+    Application, Driver, PATIENCE, Random, Vmsgrd, peer, report, resident_bytes, vmsgrctl,
+};
+
+const PING: u16 = 2;
+
+/// What an operation of one that is in the ring is lies in one part of the example's.
+const PIPELINED: u64 = 32;
+
+fn daemon() -> Vmsgrd {
+    Vmsgrd::start(&["-l", "127.0.0.1:0=echo"])
+}
+
+/// A lossy client of an entity there, and its session.
+fn client_of(to: SocketAddr, entity: EntityType) -> (Driver, SessionId) {
+    let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
+    config.nonce = std::process::id();
+    config.outbox_bytes = 1 << 30;
+    let now = Instant::now();
+    let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
+    let mut endpoint = Endpoint::new(config, auth, now);
+    let address = EntityAddr::msgr2(to, 0);
+    let policy = Policy::LOSSY_CLIENT;
+    let target = Target { address, entity: Some(entity), policy, reopen: false };
+    let session = endpoint.connect(target, now).expect("an address");
+    (Driver::new(endpoint, None), session)
+}
+
+fn client(to: SocketAddr) -> (Driver, SessionId) {
+    client_of(to, EntityType::OSD)
+}
+
+fn object() -> OsdRequest {
+    let (object, time) = (b"an-object".to_vec(), Timestamp::default());
+    OsdRequest { pool: 1, hash: 7, group: 7, epoch: 3, object, time }
+}
+
+fn send(driver: &mut Driver, session: SessionId, message: Message) {
+    driver.endpoint.send(session, message, Instant::now()).expect("its queue has room");
+}
+
+fn write(driver: &mut Driver, session: SessionId, tid: u64, bytes: usize) {
+    send(driver, session, object().write(tid, 0, Bytes::from(vec![tid as u8; bytes])));
+}
+
+/// Sends operations, so many of them at a time, until all are answered in order.
+fn converse(driver: &mut Driver, session: SessionId, tids: std::ops::Range<u64>, bytes: usize) {
+    let (mut next, mut answered) = (tids.start, tids.start);
+    driver.until("all answers", PATIENCE, |driver| {
+        for reply in driver.deliveries.drain(..) {
+            assert_eq!((reply.header.kind, reply.header.tid), (OSD_OP_REPLY, answered));
+            answered += 1;
+        }
+        while next < tids.end && next < answered + PIPELINED {
+            write(driver, session, next, bytes);
+            next += 1;
+        }
+        (answered == tids.end).then_some(())
+    });
+}
+
+#[test]
+fn an_application_answers_operations_of_every_size() {
+    let daemon = daemon();
+    let osd = Application::example("osd_null", &daemon, &["127.0.0.1:0"]);
+    let (mut driver, session) = client(osd.listening(0));
+    let mut tid = 1;
+    for (bytes, count) in
+        [(64, 1000), (4 << 10, 1000), (64 << 10, 200), (1 << 20, 40), (100 << 20, 1)]
+    {
+        let begin = Instant::now();
+        converse(&mut driver, session, tid..tid + count, bytes);
+        report(&format!("{count} writes of {bytes} bytes in {:?}", begin.elapsed()));
+        tid += count;
+    }
+    for bytes in [64, 4 << 10, 1 << 20, 4 << 20] {
+        send(&mut driver, session, object().read(tid, 0, bytes));
+        let reply = driver.message(OSD_OP_REPLY, PATIENCE);
+        assert_eq!((reply.header.tid, reply.data.len() as u64), (tid, bytes));
+        assert!(reply.data.iter().all(|byte| *byte == 0));
+        tid += 1;
+    }
+    let counts = daemon.counters().msgr2.expect("an entity");
+    assert_eq!((&counts["messages_in"], &counts["sessions"]), (&(tid - 1).into(), &1.into()));
+    drop(driver);
+    daemon.eventually("the client is gone", |now| now.total.connections == 0);
+    let counts = daemon.counters().msgr2.expect("an entity");
+    assert_eq!((&counts["streams"], &counts["sessions"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn ceph_ping_takes_an_application_for_an_osd() {
+    let daemon = daemon();
+    let osd = Application::example("osd_null", &daemon, &["127.0.0.1:0"]);
+    // Only with a nonce are there sessions with others than monitors. Applications have none: 0.
+    let target = format!("v2:{}/0", osd.listening(0));
+    let output = vmsgrctl(&[], &["ceph-ping", "--json", "--interval", "0.01", &target]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let answer: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(answer["daemon"]["entity"], "osd", "{answer}");
+    let keepalive = &answer["keepalive"];
+    assert_eq!((&keepalive["sent"], &keepalive["answered"]), (&4.into(), &4.into()), "{answer}");
+}
+
+/// Listens as an entity, and waits until it does.
+#[track_caller]
+fn listen_as(endpoint: &mut Attached, entity: EntityId) -> SocketAddr {
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let asked = endpoint.listen_as(entity, anywhere).expect("it is attached");
+    until(endpoint, "a listener", |_, event| match event {
+        Event::Listening { job, address } if *job == asked => Some(*address),
+        Event::Failed { error, .. } => panic!("listening fails: {error}"),
+        _ => None,
+    })
+}
+
+#[test]
+fn cephs_own_client_pings_an_application() {
+    let Some(ceph) = peer("ceph") else { return };
+    let daemon = daemon();
+    let mut monitor = attach(&daemon, "mon");
+    let entity = monitor.entity(&EntityOptions::new(EntityType::MON, "a")).expect("attached");
+    let address = listen_as(&mut monitor, entity);
+    let child = thread::spawn(move || {
+        let mut command: Command = ceph.command();
+        command
+            .args(["--conf", "/dev/null", "--auth_client_required", "none"])
+            .args(["--name", "client.admin"])
+            .args(["--mon_host", &format!("[v2:{address}/0]"), "ping", "mon.noname-a"]);
+        command.output().expect("it runs")
+    });
+    let text = b"{\"we\": \"are shared\"}";
+    let mut front = (text.len() as u32).to_le_bytes().to_vec();
+    front.extend(text);
+    let header = MessageHeader { kind: PING, version: 1, compat_version: 1, ..Default::default() };
+    let mut pings = 0;
+    let end = Instant::now() + PATIENCE;
+    while !child.is_finished() {
+        assert!(Instant::now() < end, "the client does not end");
+        while let Some(event) = monitor.next_event() {
+            let Event::Readable(id) = event else { continue };
+            let Some(mut connection) = monitor.connection(id) else { continue };
+            let mut messages = connection.messages().expect("a session");
+            while let Some(incoming) = messages.peek() {
+                let is_ping = matches!(incoming, Incoming::Message(it) if it.header.kind == PING);
+                if is_ping {
+                    pings += 1;
+                    let answer = client::Message::new(header, &front);
+                    assert!(messages.reply(&answer).expect("it may"));
+                } else {
+                    messages.consume();
+                }
+            }
+        }
+        monitor.wait(Some(Duration::from_millis(10))).expect("the daemon is there");
+    }
+    let output = child.join().expect("it ran");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("are shared"), "{text}");
+    assert_eq!(pings, 1);
+}
+
+/// How many messages lie in a session's ring; they are consumed.
+fn take_all(endpoint: &mut Attached, id: ConnectionId) -> Vec<u64> {
+    let mut tids = Vec::new();
+    let Some(mut connection) = endpoint.connection(id) else { return tids };
+    let mut messages = connection.messages().expect("a session");
+    while let Some(incoming) = messages.peek() {
+        if let Incoming::Message(message) = incoming {
+            tids.push(message.header.tid);
+        }
+        messages.consume();
+    }
+    tids
+}
+
+#[test]
+fn who_takes_nothing_throttles_its_peer_and_nobody_else() {
+    const MESSAGES: u64 = 4000;
+    let daemon = daemon();
+    let mut lazy = attach(&daemon, "lazy");
+    let options = EntityOptions::new(EntityType::OSD, "1").throttle(100, 1 << 20);
+    let entity = lazy.entity(&options).expect("attached");
+    let address = listen_as(&mut lazy, entity);
+    let osd = Application::example("osd_null", &daemon, &["127.0.0.1:0"]);
+    let (mut other, others) = client(osd.listening(0));
+    let (mut driver, session) = client(address);
+    converse(&mut other, others, 1..100, 4096);
+    let before = resident_bytes(daemon.pid());
+    for tid in 0..MESSAGES {
+        write(&mut driver, session, tid, 16 << 10);
+    }
+    driver.until("a stop", PATIENCE, |_| (daemon.counters().total.paused == 1).then_some(()));
+    let more = resident_bytes(daemon.pid()).saturating_sub(before);
+    report(&format!("{} KiB more", more >> 10));
+    assert!(more < 32 << 20, "{more} bytes more");
+    converse(&mut other, others, 100..2000, 4096);
+    assert_eq!(daemon.counters().total.paused, 1, "it is not read still");
+    let mut taken = Vec::new();
+    driver.until("all are taken", PATIENCE, |_| {
+        loop {
+            while let Some(event) = lazy.next_event() {
+                if let Event::Accepted { connection, .. } | Event::Readable(connection) = event {
+                    taken.extend(take_all(&mut lazy, connection));
+                }
+            }
+            if !lazy.wait(Some(Duration::from_millis(1))).expect("the daemon is there") {
+                break;
+            }
+        }
+        (taken.len() as u64 == MESSAGES).then_some(())
+    });
+    assert!(taken.iter().copied().eq(0..MESSAGES), "in order, each once");
+    daemon.eventually("it is read again", |now| now.total.paused == 0);
+}
+
+#[test]
+fn twenty_kills_under_load_answer_every_operation_once() {
+    const KILLS: usize = 20;
+    let daemon = daemon();
+    let mut osd = Application::example("osd_null", &daemon, &["127.0.0.1:0"]);
+    let address = osd.listening(0);
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = [64, 4096, 65_536]
+        .map(|bytes| {
+            let done = Arc::clone(&done);
+            thread::spawn(move || {
+                let (mut driver, session) = client(address);
+                let mut tid = 1;
+                // In order and each once, or this fails: the session lasts.
+                while !done.load(Ordering::Relaxed) {
+                    converse(&mut driver, session, tid..tid + 100, bytes);
+                    tid += 100;
+                }
+                assert!(driver.deliveries.is_empty());
+                tid
+            })
+        })
+        .into();
+    let mut random = Random::new(20);
+    for _ in 0..KILLS {
+        thread::sleep(Duration::from_micros(random.below(50_000)));
+        osd.kill();
+        osd = Application::example("osd_null", &daemon, &[&address.to_string()]);
+        osd.listening(0);
+        assert!(clients.iter().all(|client| !client.is_finished()));
+    }
+    done.store(true, Ordering::Relaxed);
+    let answered: Vec<_> = clients.into_iter().map(|it| it.join().expect("no loss")).collect();
+    report(&format!("{KILLS} kills; {answered:?} operations"));
+}
+
+/// A way to an address whose connections can be cut.
+struct Cutter {
+    address: SocketAddr,
+    sockets: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Cutter {
+    fn new(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound");
+        let sockets = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&sockets);
+        thread::spawn(move || {
+            for near in listener.incoming() {
+                let Ok(near) = near else { return };
+                let Ok(far) = TcpStream::connect(to) else { return };
+                let pair = |one: &TcpStream| one.try_clone().expect("descriptors");
+                kept.lock().expect("no panic").extend([pair(&near), pair(&far)]);
+                let (near2, far2) = (pair(&near), pair(&far));
+                thread::spawn(move || copy(near, far));
+                thread::spawn(move || copy(far2, near2));
+            }
+        });
+        Self { address, sockets }
+    }
+
+    /// Cuts what there is; how many connections that were.
+    fn cut(&self) -> usize {
+        let mut sockets = self.sockets.lock().expect("no panic");
+        sockets.iter().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+        sockets.drain(..).count() / 2
+    }
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    let mut bytes = [0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}
+
+/// One of two peers: sends numbered messages, and takes the other's.
+struct Half {
+    endpoint: Attached,
+    connection: Option<ConnectionId>,
+    sent: u64,
+    taken: u64,
+    lost: usize,
+}
+
+impl Half {
+    const ALL: u64 = 5000;
+
+    fn new(daemon: &Vmsgrd, name: &str, policy: EntityPolicy) -> (Self, EntityId) {
+        let mut endpoint = attach(daemon, name);
+        let options = EntityOptions::new(EntityType::OSD, name).policy(policy);
+        let entity = endpoint.entity(&options).expect("attached");
+        (Self { endpoint, connection: None, sent: 0, taken: 0, lost: 0 }, entity)
+    }
+
+    fn turn(&mut self, most: u64) {
+        while let Some(event) = self.endpoint.next_event() {
+            match event {
+                Event::Accepted { connection, .. } | Event::Connected { connection, .. } => {
+                    assert_eq!(self.connection.replace(connection), None, "one session");
+                }
+                Event::Closed { error, .. } => panic!("the session is over: {error:?}"),
+                Event::Failed { error, .. } => panic!("{error}"),
+                _ => {}
+            }
+        }
+        let Some(mut connection) = self.connection.and_then(|id| self.endpoint.connection(id))
+        else {
+            return;
+        };
+        let mut messages = connection.messages().expect("a session");
+        while let Some(incoming) = messages.peek() {
+            match incoming {
+                Incoming::Message(message) => {
+                    assert_eq!(message.header.tid, self.taken, "in order, each once");
+                    assert_eq!(message.front.len() as u64, self.taken % 3000);
+                    self.taken += 1;
+                }
+                Incoming::Notice(vmsgr_messenger::shm::Notice::StreamLost) => self.lost += 1,
+                Incoming::Notice(notice @ vmsgr_messenger::shm::Notice::Forgotten { .. }) => {
+                    panic!("{notice:?}")
+                }
+                Incoming::Notice(_) => {}
+            }
+            messages.consume();
+        }
+        let front = [7; 3000];
+        while self.sent < most {
+            let header = MessageHeader { tid: self.sent, kind: 1000, ..Default::default() };
+            let front = &front[..(self.sent % 3000) as usize];
+            if !messages.send(&client::Message::new(header, front)).expect("it may") {
+                break;
+            }
+            self.sent += 1;
+        }
+    }
+}
+
+/// Has two exchange everything, and calls `cut` again and again meanwhile.
+fn exchange(a: &mut Half, b: &mut Half, mut cut: impl FnMut() -> usize) {
+    const CUTS: u64 = 20;
+    let end = Instant::now() + PATIENCE * 2;
+    let (mut tried, mut cuts) = (0, 0);
+    while a.taken < Half::ALL || b.taken < Half::ALL {
+        a.turn(Half::ALL);
+        b.turn(Half::ALL);
+        if tried < CUTS && a.taken.min(b.taken) >= (tried + 1) * Half::ALL / (CUTS + 1) {
+            tried += 1;
+            cuts += cut();
+        }
+        assert!(Instant::now() < end, "{cuts} cuts; {} {} {} {}", a.sent, a.taken, b.sent, b.taken);
+        a.endpoint.wait(Some(Duration::from_millis(1))).expect("the daemon is there");
+    }
+    report(&format!("{cuts} cuts, of which {} and {} were told", a.lost, b.lost));
+    assert!(cuts > 0 && a.lost + b.lost > 0);
+}
+
+#[test]
+fn a_client_whose_connection_is_cut_again_and_again_loses_and_doubles_nothing() {
+    let daemon = daemon();
+    let (mut a, client) = Half::new(&daemon, "a", EntityPolicy::LosslessClient);
+    let (mut b, server) = Half::new(&daemon, "b", EntityPolicy::StatefulServer);
+    let cutter = Cutter::new(listen_as(&mut b.endpoint, server));
+    a.endpoint.connect_as(client, cutter.address, Some(EntityType::OSD)).expect("attached");
+    exchange(&mut a, &mut b, || cutter.cut());
+    assert!(a.lost > 5, "{} times", a.lost);
+}
+
+/// One way between them is cut; the other side knows another one.
+#[test]
+fn peers_find_each_other_again_and_it_is_the_same_session() {
+    let daemon = daemon();
+    let (mut a, a_entity) = Half::new(&daemon, "a", EntityPolicy::LosslessPeer);
+    let (mut b, b_entity) = Half::new(&daemon, "b", EntityPolicy::LosslessPeer);
+    listen_as(&mut a.endpoint, a_entity);
+    let cutter = Cutter::new(listen_as(&mut b.endpoint, b_entity));
+    a.endpoint.connect_as(a_entity, cutter.address, Some(EntityType::OSD)).expect("attached");
+    exchange(&mut a, &mut b, || cutter.cut());
+}
+
+#[test]
+fn addresses_entities_and_slots_are_refused_as_they_should_be() {
+    let daemon = daemon();
+    let options: AttachOptions = named(&daemon, "few").slots(1);
+    let mut few = attach_with(&options);
+    let osd = EntityOptions::new(EntityType::OSD, "0");
+    let entity = few.entity(&osd).expect("attached");
+    let address = listen_as(&mut few, entity);
+    let failed = |endpoint: &mut Attached, asked| {
+        until(endpoint, "a failure", |_, event| match event {
+            Event::Failed { job, error } if *job == asked => error.raw_os_error(),
+            _ => None,
+        })
+    };
+    let asked = few.listen_as(entity, address).expect("attached");
+    assert_eq!(failed(&mut few, asked), nix::libc::EADDRINUSE);
+    let mut other = attach(&daemon, "other");
+    let asked = other.listen(address).expect("attached");
+    assert_eq!(failed(&mut other, asked), nix::libc::EADDRINUSE);
+    let asked = other.listen_as(EntityId::from_bits(77), address).expect("attached");
+    assert_eq!(failed(&mut other, asked), nix::libc::ENOENT);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let entity = other.entity(&EntityOptions::new(EntityType::CLIENT, "x")).expect("attached");
+    let asked = other.connect_as(entity, nobody, None).expect("attached");
+    assert_eq!(failed(&mut other, asked), nix::libc::ECONNREFUSED);
+
+    let asked = other.connect_as(entity, address, None).expect("attached");
+    let (first, job) = until(&mut other, "a session", |_, event| match event {
+        Event::Connected { connection, job, .. } => Some((*connection, *job)),
+        _ => None,
+    });
+    assert_eq!(job, asked);
+    // There is one slot, and so one session.
+    let (mut second, _) = client(address);
+    second.until("the end", PATIENCE, |driver| {
+        driver.events.iter().any(|event| matches!(event, msgr2::Event::Ended { .. })).then_some(())
+    });
+    daemon.expect_log(&["all 1 slots of application="]);
+    // What was sent before a close arrives.
+    let mut connection = other.connection(first).expect("it is open");
+    let header = MessageHeader { tid: 9, kind: PING, ..Default::default() };
+    let message = client::Message::new(header, b"farewell");
+    assert!(connection.messages().expect("a session").send(&message).expect("it may"));
+    connection.close();
+    other.flush();
+    let mut tids = Vec::new();
+    until(&mut few, "the end", |few, event| match event {
+        Event::Readable(id) => {
+            tids.extend(take_all(few, *id));
+            None
+        }
+        Event::Closed { .. } => Some(()),
+        _ => None,
+    });
+    assert_eq!(tids, [9]);
+}
