@@ -339,3 +339,36 @@ fn another_process_at_the_address_is_not_taken_for_the_peer() {
     assert_eq!(world.closes(0).pop().unwrap().reason, wrong);
     assert_eq!(world.nodes[0].endpoint.sessions(), 0);
 }
+
+#[test]
+fn a_session_that_is_finished_ends_by_its_time_whatever_else_it_waits_for() {
+    // An acknowledgement of ours is due before that, and ours never comes.
+    let mut world = World::peers(1);
+    let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    world.settle();
+    let back = world.opened(1)[0].0;
+    world.send(1, back, 1);
+    world.settle();
+    world.send(0, session, 2);
+    world.lose_streams_silently();
+    let until = world.now + 10 * SECOND;
+    world.nodes[0].endpoint.finish(session, until);
+    world.pass(20 * SECOND);
+    assert_eq!(world.nodes[0].endpoint.sessions(), 0);
+    // Another attempt is due before that, and comes to a peer that takes nothing.
+    let mut slow = config(EntityType::OSD, 2);
+    slow.policy = Policy::LOSSLESS_PEER;
+    slow.throttle = ThrottleLimits { messages: 1, bytes: 1 };
+    let mut world = World::new(vec![config(EntityType::OSD, 1), slow], 1);
+    (world.up, world.nodes[1].takes) = (false, false);
+    let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    (1..=3).for_each(|number| world.send(0, session, number));
+    world.settle();
+    world.up = true;
+    let until = world.now + 10 * SECOND;
+    world.nodes[0].endpoint.finish(session, until);
+    world.pass(5 * SECOND);
+    assert_eq!((world.nodes[0].endpoint.sessions(), world.numbers(1)), (1, vec![1]));
+    world.pass(20 * SECOND);
+    assert_eq!(world.nodes[0].endpoint.sessions(), 0);
+}

@@ -113,8 +113,10 @@ impl Endpoint {
                 let reason = Reason::Lingered(self.config.linger);
                 self.end(id, ConnectionError { state: State::Banner, reason });
             }
-            _ => self.arm_session(id),
+            _ => {}
         }
+        // There is one deadline for all that it waits for: its end may be what is left of that.
+        self.arm_session(id);
     }
 
     fn acknowledge_now(&mut self, id: SessionId, stream: StreamId, now: Instant) {
