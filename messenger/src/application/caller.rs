@@ -64,7 +64,6 @@ impl Caller {
     fn write(&mut self) -> bool {
         let slices = self.endpoint.poll_send(self.stream, Instant::now());
         let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-        drop(slices);
         let count = if bytes.is_empty() { 0 } else { self.socket.write(&bytes).unwrap_or(0) };
         self.endpoint.sent(self.stream, count);
         count > 0

@@ -486,10 +486,8 @@ fn a_connection_that_worked_is_made_again_at_once() {
     let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
     client.let_in();
     client.welcome(0);
-    let mut seq = 0;
-    for _ in 0..5 {
+    for seq in 1..=5 {
         // Only what comes on it shows that it works.
-        seq += 1;
         client.played.give(&message_frame(MessageHeader { seq, ..Default::default() }));
         let before = client.played.now;
         client.lose();
@@ -501,23 +499,23 @@ fn a_connection_that_worked_is_made_again_at_once() {
 /// Behind a relay it is reached at another address than its own, from which it comes back.
 #[test]
 fn a_peer_that_says_it_is_elsewhere_comes_back_from_there() {
+    let elsewhere = EntityAddr { socket: name(3).socket, ..name(1) };
     let mut client = Dialling::new(Policy::LOSSLESS_PEER);
     let said = client.let_in();
     let [Control::ClientIdent(ident)] = &said[..] else { panic!("{said:?}") };
-    client.welcome_as(name(3), 0);
+    client.welcome_as(elsewhere, 0);
     let now = client.played.now;
     client.played.endpoint.closed(client.played.stream, now);
     client.played.stream = client.played.endpoint.accept("10.0.0.3:1234".parse().unwrap(), now);
     client.played.give(&introduction(3));
     client.played.said();
-    let back = SessionReconnect { addresses: name(3).into(), ..reconnect(ident.cookie, 77) };
+    let back = SessionReconnect { addresses: elsewhere.into(), ..reconnect(ident.cookie, 77) };
     let answer = client.played.answer(&Control::SessionReconnect(back));
     assert_eq!(answer, Control::SessionReconnectOk(0));
     assert_eq!(client.played.endpoint.sessions(), 1);
     // With the session both its names are forgotten.
     client.played.endpoint.close(client.session);
-    for number in [1, 3] {
-        let address = name(number);
+    for address in [name(1), elsewhere] {
         let target = Target { address, entity: None, policy: Policy::LOSSLESS_PEER, reopen: false };
         assert_ne!(client.played.endpoint.connect(target, now), Some(client.session));
     }
