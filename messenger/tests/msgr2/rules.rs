@@ -523,6 +523,23 @@ fn a_peer_that_says_it_is_elsewhere_comes_back_from_there() {
 }
 
 #[test]
+fn a_peer_that_begins_anew_elsewhere_is_known_there_only() {
+    let policy = Policy::LOSSLESS_CLIENT;
+    let at = |number| EntityAddr { socket: name(number).socket, ..name(1) };
+    let mut client = Dialling::new(policy);
+    client.let_in();
+    client.welcome_as(at(3), 0);
+    client.lose();
+    client.played.give(&frame(&Control::SessionReset(true)));
+    client.welcome_as(at(4), 0);
+    for (number, known) in [(1, true), (3, false), (4, true)] {
+        let target = Target { address: at(number), entity: None, policy, reopen: false };
+        let session = client.played.endpoint.connect(target, client.played.now);
+        assert_eq!(session == Some(client.session), known, "{number}");
+    }
+}
+
+#[test]
 fn nobody_connects_to_a_client_that_does_not_listen() {
     let mut server = Played::server(lossless(Policy::LOSSLESS_PEER));
     let addresses = EntityAddr::client("10.0.0.1".parse().unwrap(), 9).into();
