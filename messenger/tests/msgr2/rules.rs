@@ -499,27 +499,44 @@ fn a_connection_that_worked_is_made_again_at_once() {
 /// Behind a relay it is reached at another address than its own, from which it comes back.
 #[test]
 fn a_peer_that_says_it_is_elsewhere_comes_back_from_there() {
+    let elsewhere = EntityAddr { socket: name(3).socket, ..name(1) };
     let mut client = Dialling::new(Policy::LOSSLESS_PEER);
     let said = client.let_in();
     let [Control::ClientIdent(ident)] = &said[..] else { panic!("{said:?}") };
-    client.welcome_as(name(3), 0);
+    client.welcome_as(elsewhere, 0);
     let now = client.played.now;
     client.played.endpoint.closed(client.played.stream, now);
     client.played.stream = client.played.endpoint.accept("10.0.0.3:1234".parse().unwrap(), now);
     client.played.give(&introduction(3));
     client.played.said();
-    let back = SessionReconnect { addresses: name(3).into(), ..reconnect(ident.cookie, 77) };
+    let back = SessionReconnect { addresses: elsewhere.into(), ..reconnect(ident.cookie, 77) };
     let answer = client.played.answer(&Control::SessionReconnect(back));
     assert_eq!(answer, Control::SessionReconnectOk(0));
     assert_eq!(client.played.endpoint.sessions(), 1);
     // With the session both its names are forgotten.
     client.played.endpoint.close(client.session);
-    for number in [1, 3] {
-        let address = name(number);
+    for address in [name(1), elsewhere] {
         let target = Target { address, entity: None, policy: Policy::LOSSLESS_PEER, reopen: false };
         assert_ne!(client.played.endpoint.connect(target, now), Some(client.session));
     }
     assert_eq!(client.played.endpoint.sessions(), 2);
+}
+
+#[test]
+fn a_peer_that_begins_anew_elsewhere_is_known_there_only() {
+    let policy = Policy::LOSSLESS_CLIENT;
+    let at = |number| EntityAddr { socket: name(number).socket, ..name(1) };
+    let mut client = Dialling::new(policy);
+    client.let_in();
+    client.welcome_as(at(3), 0);
+    client.lose();
+    client.played.give(&frame(&Control::SessionReset(true)));
+    client.welcome_as(at(4), 0);
+    for (number, known) in [(1, true), (3, false), (4, true)] {
+        let target = Target { address: at(number), entity: None, policy, reopen: false };
+        let session = client.played.endpoint.connect(target, client.played.now);
+        assert_eq!(session == Some(client.session), known, "{number}");
+    }
 }
 
 #[test]
