@@ -541,4 +541,28 @@ fn nobody_connects_to_a_client_that_does_not_listen() {
     let events = server.events();
     let ended = |event: &Event| matches!(event, Event::Ended { error, .. } if matches!(error.reason, Reason::Lingered(_)));
     assert!(matches!(&events[..], [event] if ended(event)), "{events:?}");
+
+#[test]
+fn whoever_counts_to_the_end_breaks_nothing() {
+    let last = u64::MAX;
+    let mut server = Played::server(lossless(Policy::LOSSLESS_PEER));
+    let cookie = server.begin(5);
+    let message = message_frame(MessageHeader { seq: last, ..Default::default() });
+    assert_eq!((server.give(&message), server.give(&message)), (1, 0), "the other is the same");
+    server.again();
+    let end = SessionReconnect { connect_seq: last, global_seq: last, ..reconnect(5, cookie) };
+    let answer = server.answer(&Control::SessionReconnect(end));
+    assert_eq!(answer, Control::SessionReconnectOk(last));
+    let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+    client.let_in();
+    client.welcome(0);
+    client.lose();
+    // That is as far as it goes, so each has had enough.
+    for retry in [Control::SessionRetry(last), Control::SessionRetry(last - 1)] {
+        client.played.give(&frame(&retry));
+        client.lose();
+    }
+    client.played.give(&frame(&Control::SessionRetryGlobal(last - 1)));
+    assert_eq!(resumption(&client.played.said()).global_seq, last);
+    assert_eq!(resumption(&client.lose()).global_seq, last);
 }

@@ -444,7 +444,8 @@ impl Endpoint {
     }
 
     fn next_global_seq(&mut self) -> u64 {
-        self.global_seq += 1;
+        // A peer may have said to count from anywhere.
+        self.global_seq = self.global_seq.saturating_add(1);
         self.global_seq
     }
 
