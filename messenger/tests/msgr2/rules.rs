@@ -566,3 +566,16 @@ fn whoever_counts_to_the_end_breaks_nothing() {
     assert_eq!(resumption(&client.played.said()).global_seq, last);
     assert_eq!(resumption(&client.lose()).global_seq, last);
 }
+
+#[test]
+fn a_peer_is_told_no_more_addresses_than_it_listens_to_and_the_first_stays() {
+    let mut server = Played::server(lossless(Policy::STATEFUL_SERVER));
+    for port in 1..=200 {
+        server.endpoint.add_address(EntityAddr::msgr2(([10, 0, 0, 2], port).into(), 2));
+    }
+    let answer = server.answer(&Control::ClientIdent(ident(5, 1)));
+    let Control::ServerIdent(ident) = answer else { panic!("{answer:?}") };
+    assert_eq!((ident.addresses.0.len(), ident.addresses.0[0]), (64, name(2)));
+    let last = EntityAddr::msgr2(([10, 0, 0, 2], 200).into(), 2);
+    assert_eq!(ident.addresses.0.last(), Some(&last));
+}

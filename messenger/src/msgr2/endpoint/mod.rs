@@ -28,7 +28,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use super::address::{EntityAddr, EntityAddrs};
+use super::address::{EntityAddr, EntityAddrs, MOST_ADDRESSES};
 use super::arena::{Arena, Key};
 use super::auth::Authenticator;
 use super::config::Config;
@@ -380,11 +380,17 @@ impl Endpoint {
         self.sessions.get(id.0).and_then(Session::stream)
     }
 
-    /// We are there, too: what later peers are told.
+    /// We are there, too: what later peers are told. Of more than they would listen to, it is the
+    /// oldest that are not; but the first is the name by which peers know us, and stays.
     pub fn add_address(&mut self, address: EntityAddr) {
-        if !self.config.addresses.0.contains(&address) {
-            self.config.addresses.0.push(address);
+        let all = &mut self.config.addresses.0;
+        if all.contains(&address) {
+            return;
         }
+        if all.len() >= MOST_ADDRESSES as usize {
+            all.remove(1);
+        }
+        all.push(address);
     }
 
     /// Ends a session whose peer has sent something that it must not.
