@@ -148,10 +148,8 @@ impl Entities {
 
     /// The entity that this one of an application is.
     pub(crate) fn of_identity(&self, identity: &Identity) -> Option<EntityId> {
-        let is = |sessions: &Sessions| {
-            let Identity { application, number, .. } = sessions.identity;
-            (application, number) == (identity.application, identity.number)
-        };
+        // One of an application that is gone may be there still, and another have its names.
+        let is = |it: &Sessions| it.identity == *identity && !it.lane.is_retiring();
         self.applications().find(|(_, sessions)| is(sessions)).map(|(id, _)| id)
     }
 
