@@ -119,7 +119,8 @@ impl Sessions {
             Ok(verdict) => verdict == Verdict::Reset,
             Err(fault) => {
                 self.lane.fail(fault);
-                false
+                // Nobody evicts an application that is gone already.
+                self.lane.is_retiring()
             }
         }
     }

@@ -360,14 +360,23 @@ impl Endpoint {
     /// at `until` at the latest.
     pub fn finish(&mut self, id: SessionId, until: Instant) {
         if let Some(session) = self.sessions.get_mut(id.0) {
-            session.ends_by.get_or_insert(until);
-            self.arm_session(id);
+            session.finishing = true;
+            self.end_by(id, until);
             self.end_if_finished(id);
         }
     }
 
+    /// Ends a session at `until` at the latest, or when it was to end already; what is put into it
+    /// meanwhile may be sent.
+    pub fn end_by(&mut self, id: SessionId, until: Instant) {
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.ends_by.get_or_insert(until);
+            self.arm_session(id);
+        }
+    }
+
     fn end_if_finished(&mut self, id: SessionId) {
-        let finishing = self.sessions.get(id.0).filter(|session| session.ends_by.is_some());
+        let finishing = self.sessions.get(id.0).filter(|session| session.finishing);
         let Some(session) = finishing else { return };
         let stream = session.stream().and_then(|stream| self.streams.get(stream.0));
         if session.outbox.is_empty() && stream.is_none_or(|stream| stream.output.len() == 0) {
