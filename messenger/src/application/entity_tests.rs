@@ -153,7 +153,8 @@ fn who_comes_after_an_application_that_left_nothing_is_not_taken_for_it() {
     scene.until("it is told", |_| server.told());
     server.die(&mut scene);
     scene.until("it is gone", |scene| scene.messenger.is_departed("server").then_some(()));
-    let mut server = scene.attach("server");
+    // With other sizes, so it gets a segment of its own, and the same name within the messenger.
+    let mut server = scene.attach_as(Attachment { slots: 4, ..attachment("server") });
     let address = listen(&mut scene, &mut server, EntityPolicy::StatelessServer);
     let mut client = scene.attach("client");
     connect(&mut client, EntityPolicy::LossyClient, address);

@@ -541,6 +541,7 @@ fn nobody_connects_to_a_client_that_does_not_listen() {
     let events = server.events();
     let ended = |event: &Event| matches!(event, Event::Ended { error, .. } if matches!(error.reason, Reason::Lingered(_)));
     assert!(matches!(&events[..], [event] if ended(event)), "{events:?}");
+}
 
 #[test]
 fn whoever_counts_to_the_end_breaks_nothing() {
