@@ -160,6 +160,9 @@ impl Worker {
         if let Role::Application(conduit) = &role {
             conduit.hold(Some(token));
         }
+        if let Role::Dial(dial) = &role {
+            self.dialing(token, *dial);
+        }
         if let Some(state) = core.state_mut(token) {
             state.role = role;
         }

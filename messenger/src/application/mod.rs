@@ -18,6 +18,8 @@ pub(crate) mod conduit;
 mod deaths;
 #[cfg(test)]
 pub(crate) mod double;
+#[cfg(test)]
+mod entity_tests;
 mod fault;
 mod hosting;
 mod identity;

@@ -18,7 +18,7 @@ use crate::shm::part_writer::PartWriter;
 use crate::shm::status::Ending;
 
 /// How long a session that its application has closed may take to get rid of what was committed.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 60 });
 
 /// A session between an endpoint and a slot.
 #[derive(Debug)]
@@ -34,8 +34,12 @@ pub(crate) struct Session {
     /// What the endpoint has no room for. It still lies in the send ring, where it ends with so
     /// many bytes.
     refused: Option<(Message, u32)>,
-    /// Its application is done with it, and all that was committed is the endpoint's.
+    /// Its application is done with it, and it has its time to end.
+    closing: bool,
+    /// And all that was committed is the endpoint's.
     finished: bool,
+    /// Nobody is there any more who could say anything in the slot.
+    abandoned: bool,
     opened: bool,
 }
 
@@ -103,7 +107,9 @@ impl Session {
             waiting: VecDeque::new(),
             untaken: VecDeque::new(),
             refused: None,
+            closing: false,
             finished: false,
+            abandoned: false,
             opened: false,
         }
     }
@@ -195,6 +201,11 @@ impl Session {
         id: SessionId,
         now: Instant,
     ) -> Result<Verdict, Fault> {
+        if self.abandoned {
+            self.send(endpoint, id, now)?;
+            self.finish_if_done(endpoint, id, now);
+            return Ok(Verdict::GoesOn);
+        }
         // The ending before the positions: all that was committed before it is sent.
         let was_shut_down = self.conduit.is_shut_down();
         if self.conduit.look_at_ending()? == Some(Ending::Reset) {
@@ -213,6 +224,7 @@ impl Session {
 
     /// Its application is gone for good: as if it had closed it.
     pub(crate) fn give_up(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
+        self.abandoned = true;
         self.conduit.give_up();
         self.settle_receipts(endpoint, id, now);
         self.finish_if_done(endpoint, id, now);
@@ -305,8 +317,14 @@ impl Session {
 
     /// Ends the session behind what was committed, if its application has closed it.
     fn finish_if_done(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
-        let done = self.conduit.is_shut_down() && self.refused.is_none();
-        if done && !std::mem::replace(&mut self.finished, true) {
+        if !self.conduit.is_shut_down() {
+            return;
+        }
+        // Its peer may never take what is left.
+        if !std::mem::replace(&mut self.closing, true) {
+            endpoint.end_by(id, now + LONGEST);
+        }
+        if self.refused.is_none() && !std::mem::replace(&mut self.finished, true) {
             endpoint.finish(id, now + LONGEST);
         }
     }

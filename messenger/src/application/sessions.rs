@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::identity::Identity;
 use super::lane::Lane;
+use super::requests::LISTENERS;
 use super::session::{Session, Verdict};
 use crate::msgr2::{Endpoint, MessageHeader, Received, Rule, Segment, SessionId, Tag, Violation};
 use crate::shm::part::Notice;
@@ -37,6 +38,10 @@ impl Sessions {
         let news = !self.listens.contains(&(address, job));
         if news {
             self.listens.retain(|(known, _)| *known != address);
+            // It may have ended any number of listeners since.
+            if self.listens.len() >= LISTENERS {
+                self.listens.remove(0);
+            }
             self.listens.push((address, job));
         }
         news
@@ -114,7 +119,8 @@ impl Sessions {
             Ok(verdict) => verdict == Verdict::Reset,
             Err(fault) => {
                 self.lane.fail(fault);
-                false
+                // Nobody evicts an application that is gone already.
+                self.lane.is_retiring()
             }
         }
     }

@@ -21,6 +21,7 @@ impl Worker {
         to: SocketAddr,
     ) {
         let dial = Dial { entity, session };
+        self.hang_up(core, dial);
         if self.draining {
             return self.not_dialed(core, dial);
         }
@@ -29,12 +30,36 @@ impl Worker {
         self.attempt_for_entity(core, dial, to);
     }
 
+    /// The stream that a session asked for is being made.
+    pub(crate) fn dialing(&mut self, token: Token, dial: Dial) {
+        if let Some(entity) = self.entities.get_mut(dial.entity) {
+            entity.dials.insert(dial.session, token);
+        }
+    }
+
+    /// Makes no stream any more for a session, which is over or asks anew.
+    pub(super) fn hang_up(&mut self, core: &mut WorkerCore, dial: Dial) {
+        let entity = self.entities.get_mut(dial.entity);
+        let Some(token) = entity.and_then(|it| it.dials.remove(&dial.session)) else { return };
+        if let Some(state) = core.state_mut(token) {
+            // The session is not told: it knows.
+            state.role = Role::Discard;
+        }
+        if self.end(core, token, Ending::Close).is_some() {
+            self.left(core);
+        }
+    }
+
     /// The stream that a session asked for is there.
     pub(crate) fn dialed(&mut self, core: &mut WorkerCore, token: Token, dial: Dial) {
         let now = core.now();
-        let Some(entity) = self.entities.get_mut(dial.entity) else { return };
-        let stream = entity.endpoint.borrow_mut().connected(dial.session, now);
-        let Some(stream) = stream else {
+        let entity = self.entities.get_mut(dial.entity);
+        let found = entity.and_then(|entity| {
+            entity.dials.remove(&dial.session);
+            let stream = entity.endpoint.borrow_mut().connected(dial.session, now)?;
+            Some((entity, stream))
+        });
+        let Some((entity, stream)) = found else {
             // The session has got another meanwhile, or is over.
             if self.end(core, token, Ending::Close).is_some() {
                 self.left(core);
@@ -56,6 +81,7 @@ impl Worker {
     pub(crate) fn not_dialed(&mut self, core: &mut WorkerCore, dial: Dial) {
         let now = core.now();
         if let Some(entity) = self.entities.get_mut(dial.entity) {
+            entity.dials.remove(&dial.session);
             entity.endpoint.borrow_mut().connect_failed(dial.session, now);
         }
     }

@@ -31,7 +31,7 @@ use vmsgr_reactor::{TimerId, Token};
 
 use crate::application::{ApplicationId, Identity, Sessions};
 use crate::msgr2::arena::{Arena, Key};
-use crate::msgr2::{Endpoint, Event, StreamId};
+use crate::msgr2::{Endpoint, Event, SessionId, StreamId};
 
 pub use osd_null::OsdNullOptions;
 pub(crate) use outgoing::Outgoing;
@@ -53,6 +53,8 @@ pub(crate) struct Entity {
     owner: Owner,
     /// The sockets of its streams.
     tokens: HashMap<StreamId, Token>,
+    /// Those that are being made, by the session that asked.
+    dials: HashMap<SessionId, Token>,
     /// What calls it at its deadline, and when that is.
     timer: Option<(TimerId, Instant)>,
     /// What it has done; what it has now is counted when that is asked for.
@@ -65,6 +67,7 @@ impl Entity {
             endpoint: Rc::new(RefCell::new(endpoint)),
             owner,
             tokens: HashMap::new(),
+            dials: HashMap::new(),
             timer: None,
             sums: EntitySums::default(),
         }
@@ -145,10 +148,8 @@ impl Entities {
 
     /// The entity that this one of an application is.
     pub(crate) fn of_identity(&self, identity: &Identity) -> Option<EntityId> {
-        let is = |sessions: &Sessions| {
-            let Identity { application, number, .. } = sessions.identity;
-            (application, number) == (identity.application, identity.number)
-        };
+        // One of an application that is gone may be there still, and another have its names.
+        let is = |it: &Sessions| it.identity == *identity && !it.lane.is_retiring();
         self.applications().find(|(_, sessions)| is(sessions)).map(|(id, _)| id)
     }
 

@@ -9,7 +9,7 @@ use vmsgr_reactor::{Received, TimerId, Token};
 
 use super::osd_null::{OsdNullOptions, OsdNullServer};
 use super::owner::Owner;
-use super::{Entity, EntityId, Wire};
+use super::{Dial, Entity, EntityId, Wire};
 use crate::complaints::complain;
 use crate::connection::{Connection, Role};
 use crate::ending::Ending;
@@ -157,6 +157,10 @@ impl Worker {
                 Event::Close { stream, error } => self.close_stream(core, id, stream, &error),
                 Event::Connect { session, to } => self.dial(core, id, session, to),
                 event => {
+                    if let Event::Ended { session, .. } = event {
+                        self.hang_up(core, Dial { entity: id, session });
+                    }
+                    let Some(entity) = self.entities.get_mut(id) else { return };
                     entity.sums.opened += u64::from(matches!(event, Event::Opened { .. }));
                     if let Owner::Application(_) = entity.owner {
                         self.session_event(core, id, &event);

@@ -144,6 +144,29 @@ fn a_stream_that_cannot_be_made_is_tried_again_until_it_can() {
 }
 
 #[test]
+fn a_stream_that_is_being_made_goes_with_its_session_or_its_entity() {
+    let mut world = World::new();
+    let heed = |world: &mut World| {
+        let client = world.client;
+        let (worker, core) = world.tested.handler();
+        worker.heed_entity(core, client);
+        (core.stream_count(), worker.census.of(0))
+    };
+    let session = world.dial(world.address.port());
+    assert_eq!(heed(&mut world), (1, 1));
+    world.with_client(|endpoint, _| endpoint.close(session));
+    assert_eq!(heed(&mut world), (0, 0), "it is not made in vain");
+    world.dial(world.address.port());
+    assert_eq!(heed(&mut world), (1, 1));
+    let client = world.client;
+    world.tested.handler().0.entities.0.remove(client.0);
+    // osd-null has accepted both, and nobody talks to it.
+    world.until("it is not kept", |world| world.tested.handler().1.counters().accepted == 2);
+    world.until("it is over", |world| world.tested.handler().1.stream_count() == 0);
+    assert_eq!(world.tested.handler().0.census.of(0), 0);
+}
+
+#[test]
 fn who_has_no_room_is_not_read_and_loses_nothing() {
     let mut world = World::new();
     let session = world.dial(world.address.port());

@@ -20,7 +20,7 @@ const ADDRESS: u8 = 1;
 const LIST: u8 = 2;
 
 /// More addresses than this no daemon has: one for each protocol and family.
-const MOST_ADDRESSES: u32 = 64;
+pub(super) const MOST_ADDRESSES: u32 = 64;
 
 /// Which protocol an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

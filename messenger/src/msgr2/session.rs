@@ -63,7 +63,9 @@ pub(super) struct Session {
     pub(super) throttle: Throttle,
     /// Its receiver takes nothing, whatever the throttle says.
     pub(super) stopped: bool,
-    /// It ends once nothing waits in it, and at the latest then.
+    /// It ends once nothing waits in it.
+    pub(super) finishing: bool,
+    /// It ends at the latest then.
     pub(super) ends_by: Option<Instant>,
 }
 
@@ -89,6 +91,7 @@ impl Session {
             ack_due: None,
             throttle: Throttle::new(config.throttle),
             stopped: false,
+            finishing: false,
             ends_by: None,
         }
     }

@@ -559,3 +559,41 @@ fn nobody_connects_to_a_client_that_does_not_listen() {
     let ended = |event: &Event| matches!(event, Event::Ended { error, .. } if matches!(error.reason, Reason::Lingered(_)));
     assert!(matches!(&events[..], [event] if ended(event)), "{events:?}");
 }
+
+#[test]
+fn whoever_counts_to_the_end_breaks_nothing() {
+    let last = u64::MAX;
+    let mut server = Played::server(lossless(Policy::LOSSLESS_PEER));
+    let cookie = server.begin(5);
+    let message = message_frame(MessageHeader { seq: last, ..Default::default() });
+    assert_eq!((server.give(&message), server.give(&message)), (1, 0), "the other is the same");
+    server.again();
+    let end = SessionReconnect { connect_seq: last, global_seq: last, ..reconnect(5, cookie) };
+    let answer = server.answer(&Control::SessionReconnect(end));
+    assert_eq!(answer, Control::SessionReconnectOk(last));
+    let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+    client.let_in();
+    client.welcome(0);
+    client.lose();
+    // That is as far as it goes, so each has had enough.
+    for retry in [Control::SessionRetry(last), Control::SessionRetry(last - 1)] {
+        client.played.give(&frame(&retry));
+        client.lose();
+    }
+    client.played.give(&frame(&Control::SessionRetryGlobal(last - 1)));
+    assert_eq!(resumption(&client.played.said()).global_seq, last);
+    assert_eq!(resumption(&client.lose()).global_seq, last);
+}
+
+#[test]
+fn a_peer_is_told_no_more_addresses_than_it_listens_to_and_the_first_stays() {
+    let mut server = Played::server(lossless(Policy::STATEFUL_SERVER));
+    for port in 1..=200 {
+        server.endpoint.add_address(EntityAddr::msgr2(([10, 0, 0, 2], port).into(), 2));
+    }
+    let answer = server.answer(&Control::ClientIdent(ident(5, 1)));
+    let Control::ServerIdent(ident) = answer else { panic!("{answer:?}") };
+    assert_eq!((ident.addresses.0.len(), ident.addresses.0[0]), (64, name(2)));
+    let last = EntityAddr::msgr2(([10, 0, 0, 2], 200).into(), 2);
+    assert_eq!(ident.addresses.0.last(), Some(&last));
+}

@@ -67,7 +67,8 @@ impl Endpoint {
         let Some(stream) = self.streams.get(id.0) else { return Ok(()) };
         let addresses = self.addresses(stream.peer.sees_us_at);
         let Some((_, session)) = self.dialled(id) else { return Ok(()) };
-        session.connect_seq += 1;
+        // A peer may have said to count from anywhere.
+        session.connect_seq = session.connect_seq.saturating_add(1);
         let reconnect = Control::SessionReconnect(SessionReconnect {
             addresses,
             client_cookie: session.client_cookie,

@@ -28,7 +28,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use super::address::{EntityAddr, EntityAddrs};
+use super::address::{EntityAddr, EntityAddrs, MOST_ADDRESSES};
 use super::arena::{Arena, Key};
 use super::auth::Authenticator;
 use super::config::Config;
@@ -360,14 +360,23 @@ impl Endpoint {
     /// at `until` at the latest.
     pub fn finish(&mut self, id: SessionId, until: Instant) {
         if let Some(session) = self.sessions.get_mut(id.0) {
-            session.ends_by.get_or_insert(until);
-            self.arm_session(id);
+            session.finishing = true;
+            self.end_by(id, until);
             self.end_if_finished(id);
         }
     }
 
+    /// Ends a session at `until` at the latest, or when it was to end already; what is put into it
+    /// meanwhile may be sent.
+    pub fn end_by(&mut self, id: SessionId, until: Instant) {
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.ends_by.get_or_insert(until);
+            self.arm_session(id);
+        }
+    }
+
     fn end_if_finished(&mut self, id: SessionId) {
-        let finishing = self.sessions.get(id.0).filter(|session| session.ends_by.is_some());
+        let finishing = self.sessions.get(id.0).filter(|session| session.finishing);
         let Some(session) = finishing else { return };
         let stream = session.stream().and_then(|stream| self.streams.get(stream.0));
         if session.outbox.is_empty() && stream.is_none_or(|stream| stream.output.len() == 0) {
@@ -380,11 +389,17 @@ impl Endpoint {
         self.sessions.get(id.0).and_then(Session::stream)
     }
 
-    /// We are there, too: what later peers are told.
+    /// We are there, too: what later peers are told. Of more than they would listen to, it is the
+    /// oldest that are not; but the first is the name by which peers know us, and stays.
     pub fn add_address(&mut self, address: EntityAddr) {
-        if !self.config.addresses.0.contains(&address) {
-            self.config.addresses.0.push(address);
+        let all = &mut self.config.addresses.0;
+        if all.contains(&address) {
+            return;
         }
+        if all.len() >= MOST_ADDRESSES as usize {
+            all.remove(1);
+        }
+        all.push(address);
     }
 
     /// Ends a session whose peer has sent something that it must not.
@@ -444,7 +459,8 @@ impl Endpoint {
     }
 
     fn next_global_seq(&mut self) -> u64 {
-        self.global_seq += 1;
+        // A peer may have said to count from anywhere.
+        self.global_seq = self.global_seq.saturating_add(1);
         self.global_seq
     }
 

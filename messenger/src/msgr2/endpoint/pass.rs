@@ -107,7 +107,7 @@ impl Endpoint {
             session.ack_due = Some(session.ack_due.map_or(due, |before| before.min(due)));
         }
         let duplicate = header.seq <= session.in_seq;
-        let expected = session.in_seq + 1;
+        let expected = session.in_seq.saturating_add(1);
         // A peer may begin anywhere: it says again what a predecessor of this session has not heard.
         if !duplicate && session.in_seq != 0 && header.seq != expected {
             return Err(broken(Tag::Message, Rule::Skipped { expected, got: header.seq }));
