@@ -174,13 +174,10 @@ impl Conduit {
         // No part is larger.
         let half = self.size() / 2;
         self.lane.slot(self.slot).flags.receive_room.want(half);
-        // It may have consumed in between, and not have seen the wish.
+        // It may have consumed in between, and not have seen the wish, which stays: a full throttle may
+        // have made it, too.
         let free = self.free()?;
-        if free < bytes {
-            return Ok(None);
-        }
-        self.lane.slot(self.slot).flags.receive_room.clear();
-        Ok(Some(free))
+        Ok((free >= bytes).then_some(free))
     }
 
     /// Puts as many parts of a message into the receive ring as there is room for; whether all of

@@ -158,13 +158,30 @@ impl Session {
             let body: [&[u8]; 3] = [&message.front, &message.middle, &message.data];
             if self.conduit.put(&mut writer, &body)? {
                 self.untaken.push_back((self.conduit.received(), bytes));
-                return Ok(());
+                return self.relieve(endpoint, id, now);
             }
         }
         let Received { front, middle, data, .. } = message;
         let parts = [front, middle, data].map(|part| part.into_owned());
         self.waiting.push_back(Waiting::Message { writer, parts });
         endpoint.stop(id);
+        Ok(())
+    }
+
+    /// Looks what was taken once the throttle is full. Who takes at once leaves room in the ring, and
+    /// so has no reason to tell of it.
+    fn relieve(
+        &mut self,
+        endpoint: &mut Endpoint,
+        id: SessionId,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        if endpoint.is_throttled(id) {
+            self.conduit.ask_for_consumption();
+            // It may have consumed in between, and not have seen the wish.
+            self.conduit.look_at_consumed()?;
+            self.settle_receipts(endpoint, id, now);
+        }
         Ok(())
     }
 
@@ -217,6 +234,7 @@ impl Session {
             self.ring.refresh()?;
         }
         self.settle_receipts(endpoint, id, now);
+        self.relieve(endpoint, id, now)?;
         self.send(endpoint, id, now)?;
         self.finish_if_done(endpoint, id, now);
         Ok(Verdict::GoesOn)

@@ -247,6 +247,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether a session's throttle lets no more messages through.
+    pub fn is_throttled(&self, id: SessionId) -> bool {
+        self.sessions.get(id.0).is_some_and(|session| session.throttle.is_full())
+    }
+
     /// Takes no more messages of a session, whatever its throttle says, until
     /// [`go_on`](Self::go_on): its receiver has no room even for those that it has.
     pub fn stop(&mut self, id: SessionId) {
