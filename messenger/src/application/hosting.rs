@@ -54,6 +54,7 @@ impl Worker {
         limits.front_bytes = entity.largest_message;
         limits.middle_bytes = entity.largest_message;
         limits.data_bytes = entity.largest_message;
+        limits.message_bytes = entity.largest_message;
         // Only those who are not there shall seem idle.
         let idle = self.options.connection.idle_time_out;
         config.keepalive = idle.map(|time| Keepalive { after: time / 2, patience: time / 2 });

@@ -9,7 +9,7 @@ use super::identity::Identity;
 use super::lane::Lane;
 use super::requests::LISTENERS;
 use super::session::{Session, Verdict};
-use crate::msgr2::{Endpoint, MessageHeader, Received, Rule, Segment, SessionId, Tag, Violation};
+use crate::msgr2::{Endpoint, MessageHeader, Received, Segment, SessionId};
 use crate::shm::part::Notice;
 
 /// What an application is to its msgr2 peers, and what it has with them.
@@ -84,13 +84,8 @@ impl Sessions {
         message: Received<'_>,
         now: Instant,
     ) {
-        let (id, bytes) = (message.session, message.bytes());
-        let limit = self.identity.entity.largest_message;
-        if bytes > limit as usize {
-            // Each part of it was within the limit, together they are not.
-            let rule = Rule::SegmentLength { segment: 3, length: bytes as u32, limit };
-            endpoint.refuse(id, Violation { tag: Some(Tag::Message), rule });
-        } else if let Some(session) = self.all.get_mut(&id) {
+        let id = message.session;
+        if let Some(session) = self.all.get_mut(&id) {
             if let Err(fault) = session.deliver(endpoint, message, now) {
                 self.lane.fail(fault);
             }

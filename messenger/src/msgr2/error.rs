@@ -58,6 +58,14 @@ pub enum Rule {
         /// See [`Limits`](super::Limits).
         limit: u32,
     },
+    /// A message is longer than we allow, though no segment of it is.
+    #[error("a message has {length} bytes, at most {limit} are allowed")]
+    MessageLength {
+        /// Of front, middle and data together, as announced.
+        length: u64,
+        /// See [`Limits`](super::Limits).
+        limit: u32,
+    },
     /// The first segment of a message is its header.
     #[error("a message's header has 41 bytes, not {0}")]
     HeaderLength(u32),

@@ -15,6 +15,8 @@ pub struct Limits {
     pub middle_bytes: u32,
     /// A message's data.
     pub data_bytes: u32,
+    /// Front, middle and data of a message together.
+    pub message_bytes: u32,
     /// All that is received, or buffered to be sent, before the peer is authenticated.
     pub unauthenticated_bytes: u32,
 }
@@ -26,6 +28,7 @@ impl Default for Limits {
             front_bytes: 16 << 20,
             middle_bytes: 16 << 20,
             data_bytes: 256 << 20,
+            message_bytes: (16 + 16 + 256) << 20,
             unauthenticated_bytes: 64 << 10,
         }
     }

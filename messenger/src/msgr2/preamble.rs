@@ -96,6 +96,11 @@ impl Preamble {
                 return Err(Rule::SegmentLength { segment: segment as u8, length: *length, limit });
             }
         }
+        let (length, limit) =
+            (counted[1..].iter().map(|it| u64::from(*it)).sum(), limits.message_bytes);
+        if length > u64::from(limit) {
+            return Err(Rule::MessageLength { length, limit });
+        }
         Ok(())
     }
 
@@ -156,6 +161,14 @@ mod tests {
             let long = Preamble::new(Tag::Message, lengths);
             assert_eq!(broken(long, |_| ()), message_rule(rule));
         }
+        let limits = Limits { message_bytes: 10, ..Limits::default() };
+        let decode = |data| {
+            let message = Preamble::new(Tag::Message, [41, 4, 3, data]);
+            Preamble::decode(&message.encode(), &limits).map(|_| ())
+        };
+        assert_eq!(decode(3), Ok(()));
+        let rule = Rule::MessageLength { length: 11, limit: 10 };
+        assert_eq!(decode(4), Err(message_rule(rule)));
         let long = Preamble::new(Tag::Hello, [1 << 21, 0, 0, 0]);
         let rule = Rule::SegmentLength { segment: 0, length: 1 << 21, limit: 1 << 20 };
         assert_eq!(broken(long, |_| ()), of(Tag::Hello)(rule));
