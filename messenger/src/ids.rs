@@ -1,4 +1,4 @@
-//! Names of connections and jobs.
+//! Names of connections, jobs and applications.
 
 use std::fmt;
 
@@ -22,6 +22,16 @@ impl fmt::Display for ConnectionId {
 pub struct JobId(pub(crate) u64);
 
 impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names an application for as long as the messenger runs. One that is taken over keeps its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApplicationId(pub(crate) u64);
+
+impl fmt::Display for ApplicationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::double::{Double, Scene, attachment, echoes, peer};
-use super::registry::{APPLICATIONS, ApplicationId, Attachment};
+use super::registry::{APPLICATIONS, Attachment};
+use crate::ids::ApplicationId;
 use crate::shm::geometry::{EVENTS, JOBS};
 use crate::shm::job::{Asked, Notice, Request, Told};
 use crate::shm::status::State;

@@ -9,7 +9,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollEvent};
 use vmsgr_reactor::CoreMask;
 
-use super::registry::{ApplicationId, Attachment, Grant};
+use super::registry::{Attachment, Grant};
+use crate::ids::ApplicationId;
 use crate::job::Event;
 use crate::messenger::Messenger;
 use crate::options::Options;

@@ -12,12 +12,12 @@ use super::conduit::Conduit;
 use super::identity::{EntityListener, Identity};
 use super::lane::Held;
 use super::places::Reserved;
-use super::registry::ApplicationId;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::complaints::complain;
 use crate::ending::Ending;
 use crate::entity::EntityId;
+use crate::ids::ApplicationId;
 use crate::message::ConnectAs;
 use crate::msgr2::{
     AuthNone, Config, ConnectionError, Cookies, Endpoint, EntityAddr, EntityAddrs, Event,

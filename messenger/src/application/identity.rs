@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::registry::ApplicationId;
+use crate::ids::ApplicationId;
 use crate::shm::entity::Entity;
 
 /// One msgr2 identity of an application, and where it lives.

@@ -250,7 +250,7 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::application::pool::SlotPool;
-    use crate::application::registry::ApplicationId;
+    use crate::ids::ApplicationId;
     use crate::shm::geometry::Geometry;
     use crate::shm::segment::Segment;
     use vmsgr_reactor::Doorbell;

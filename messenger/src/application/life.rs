@@ -6,10 +6,11 @@ use std::sync::Arc;
 use vmsgr_reactor::Doorbell;
 
 use super::lane::{Held, Lane};
-use super::registry::{ApplicationId, Heard};
+use super::registry::Heard;
 use super::shared::Application;
 use crate::connection::Role;
 use crate::ending::Ending;
+use crate::ids::ApplicationId;
 use crate::worker::{Worker, WorkerCore};
 
 impl Worker {

@@ -45,7 +45,9 @@ pub use identity::EntityListener;
 pub(crate) use identity::Identity;
 pub(crate) use lane::Lane;
 pub(crate) use places::{Endpoints, Reserved};
-pub use registry::{ApplicationId, Attachment, Grant};
+pub use registry::{Attachment, Grant};
 pub(crate) use send_ring::SendRing;
 pub(crate) use sessions::Sessions;
 pub(crate) use shared::Application;
+
+pub use crate::ids::ApplicationId;

@@ -9,9 +9,10 @@ use vmsgr_reactor::Token;
 
 use super::conduit::Conduit;
 use super::lane::Lane;
-use super::registry::{ApplicationId, Heard};
+use super::registry::Heard;
 use super::shared::Application;
 use crate::connection::{Connection, Role};
+use crate::ids::ApplicationId;
 use crate::ids::JobId;
 use crate::message::Adopted;
 use crate::worker::{Begun, Worker, WorkerCore};

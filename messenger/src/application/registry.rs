@@ -2,7 +2,6 @@
 //! come back, who listens where.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -17,7 +16,7 @@ use super::fault::Fault;
 use super::identity::Identity;
 use super::pool::SlotPool;
 use super::shared::Application;
-use crate::ids::JobId;
+use crate::ids::{ApplicationId, JobId};
 use crate::job::Event;
 use crate::message::Message;
 use crate::messenger::Messenger;
@@ -29,16 +28,6 @@ use crate::shm::sync::{Ordering, full_fence};
 
 /// Applications that are kept at a time, dead or alive: each has a segment.
 pub(super) const APPLICATIONS: usize = if cfg!(test) { 16 } else { 1024 };
-
-/// Names an application for as long as the messenger runs. One that is taken over keeps its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ApplicationId(pub(crate) u64);
-
-impl fmt::Display for ApplicationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// What an application asks for when it attaches, and what it may.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use vmsgr_reactor::Doorbell;
 
 use super::pool::SlotPool;
-use super::registry::ApplicationId;
+use crate::ids::ApplicationId;
 use crate::shm::segment::Segment;
 
 /// One application: what is shared about it.

@@ -11,11 +11,11 @@ use super::auth::{Authenticator, ClientAuth, MODE_CRC, Secrets, ServerAnswer, Se
 use super::banner::Banner;
 use super::config::Config;
 use super::control::{AuthRequest, Control, EntityType, Hello, Timestamp};
-use super::endpoint::SessionId;
 use super::error::{Rule, Violation};
 use super::failure::{ConnectionError, Reason};
 use super::frame::{Frame, FrameDecoder};
 use super::header::MessageHeader;
+use super::ids::SessionId;
 use super::keepalive::Pulse;
 use super::limits::Limits;
 use super::output::Output;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::address::EntityAddrs;
 use super::connection::Peer;
-use super::endpoint::{SessionId, StreamId};
 use super::failure::ConnectionError;
+use super::ids::{SessionId, StreamId};
 
 /// What an endpoint tells its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::endpoint::SessionId;
 use super::header::MessageHeader;
+use super::ids::SessionId;
 use super::segment::Segment;
 
 /// A message to send. Its parts are kept by reference until the peer has them, never copied.

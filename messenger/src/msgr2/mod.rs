@@ -53,6 +53,7 @@ mod failure;
 mod follower;
 mod frame;
 mod header;
+mod ids;
 mod keepalive;
 mod limits;
 mod message;
@@ -88,13 +89,14 @@ pub use control::{
     ServerIdent, SessionReconnect, Timestamp,
 };
 pub use cookies::Cookies;
-pub use endpoint::{Endpoint, SendError, SessionId, StreamId, Target};
+pub use endpoint::{Endpoint, SendError, Target};
 pub use error::{Rule, Violation};
 pub use event::Event;
 pub use failure::{ConnectionError, Reason};
 pub use follower::{CannotFollow, Followed, Follower};
 pub use frame::{Envelope, Frame, FrameDecoder};
 pub use header::MessageHeader;
+pub use ids::{SessionId, StreamId};
 pub use limits::Limits;
 pub use message::{Message, Received};
 pub use osd_null::OsdNull;

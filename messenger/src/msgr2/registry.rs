@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::address::EntityAddr;
 use super::control::{ClientIdent, SessionReconnect};
-use super::endpoint::SessionId;
+use super::ids::SessionId;
 use super::session::{Link, Session};
 
 /// Lossless sessions by the address of the peer.

@@ -6,7 +6,7 @@ use super::address::{EntityAddr, EntityAddrs};
 use super::backoff::Backoff;
 use super::config::Config;
 use super::control::EntityType;
-use super::endpoint::StreamId;
+use super::ids::StreamId;
 use super::outbox::Outbox;
 use super::policy::Policy;
 use super::throttle::Throttle;

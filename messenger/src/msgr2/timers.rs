@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-use super::endpoint::{SessionId, StreamId};
+use super::ids::{SessionId, StreamId};
 
 /// Whose deadline it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

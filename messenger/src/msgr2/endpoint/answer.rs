@@ -7,12 +7,13 @@ use super::super::control::{ClientIdent, Control, FLAG_LOSSY, ServerIdent, Sessi
 use super::super::error::Rule;
 use super::super::event::Event;
 use super::super::failure::{ConnectionError, Reason};
+use super::super::ids::{SessionId, StreamId};
 use super::super::policy::Policy;
 use super::super::registry::{Beginning, Continuation, begin, go_on};
 use super::super::session::{Link, Session};
 use super::super::state::State;
 use super::super::tag::Tag;
-use super::{Endpoint, SessionId, StreamId};
+use super::Endpoint;
 
 impl Endpoint {
     /// What we expect of the peer of a stream.

@@ -6,11 +6,12 @@ use super::super::control::{ClientIdent, Control, FLAG_LOSSY, ServerIdent, Sessi
 use super::super::error::Rule;
 use super::super::event::Event;
 use super::super::failure::{ConnectionError, Reason};
+use super::super::ids::{SessionId, StreamId};
 use super::super::secure::Side;
 use super::super::session::{Link, Session};
 use super::super::state::State;
 use super::super::tag::Tag;
-use super::{Endpoint, SessionId, StreamId};
+use super::Endpoint;
 
 /// After so many RETRYs on one stream there is a race, and it is the side with the greater address
 /// that gives way.

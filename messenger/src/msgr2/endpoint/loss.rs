@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use super::super::event::Event;
 use super::super::failure::{ConnectionError, Reason};
+use super::super::ids::{SessionId, StreamId};
 use super::super::session::Link;
 use super::super::timers::Subject;
-use super::{Endpoint, SessionId, StreamId};
+use super::Endpoint;
 
 impl Endpoint {
     /// A stream has failed: it is closed, and its session knows.

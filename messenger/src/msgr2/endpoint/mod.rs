@@ -22,14 +22,13 @@ mod pass;
 mod time;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use thiserror::Error;
 
 use super::address::{EntityAddr, EntityAddrs, MOST_ADDRESSES};
-use super::arena::{Arena, Key};
+use super::arena::Arena;
 use super::auth::Authenticator;
 use super::config::Config;
 use super::connection::Connection;
@@ -37,6 +36,7 @@ use super::control::EntityType;
 use super::error::Violation;
 use super::event::Event;
 use super::failure::{ConnectionError, Reason};
+use super::ids::{SessionId, StreamId};
 use super::message::{Message, Received};
 use super::output::Slices;
 use super::policy::Policy;
@@ -45,26 +45,6 @@ use super::secure::Side;
 use super::session::{Link, Session};
 use super::state::State;
 use super::timers::Timers;
-
-/// A stream of an endpoint.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamId(Key);
-
-/// A session of an endpoint; it outlives its streams.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(Key);
-
-impl fmt::Debug for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stream {:?}", self.0)
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session {:?}", self.0)
-    }
-}
 
 /// Whom to connect to, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,12 +10,13 @@ use super::super::error::Rule;
 use super::super::event::Event;
 use super::super::failure::ConnectionError;
 use super::super::header::MessageHeader;
+use super::super::ids::{SessionId, StreamId};
 use super::super::message::Received;
 use super::super::segment::Segment;
 use super::super::session::{Link, Session};
 use super::super::state::State;
 use super::super::tag::Tag;
-use super::{Endpoint, SessionId, StreamId};
+use super::Endpoint;
 
 /// Frames are made while fewer bytes than this wait on a stream.
 const FILL: usize = 256 << 10;

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::super::control::{Control, Timestamp};
 use super::super::failure::{ConnectionError, Reason};
+use super::super::ids::{SessionId, StreamId};
 use super::super::keepalive::Silence;
 use super::super::session::Link;
 use super::super::state::State;
 use super::super::timers::Subject;
-use super::{Endpoint, SessionId, StreamId};
+use super::Endpoint;
 
 impl Endpoint {
     /// Does what is due at `now`.
