@@ -24,6 +24,8 @@ mod fault;
 mod hosting;
 mod identity;
 mod lane;
+#[cfg(test)]
+mod lies;
 mod life;
 #[cfg(test)]
 mod messages;
