@@ -80,6 +80,9 @@ pub enum ServiceError {
         "'{0}' is no option of this service; relays have ,tap=msgr2, osd-null has ,object-bytes=N"
     )]
     Option(String),
+    /// The size of objects is not a number.
+    #[error("object-bytes '{0}' is not a number of bytes from 0 to {max}", max = u64::MAX)]
+    ObjectBytes(String),
     /// The upstream's host cannot be resolved.
     #[error("relay upstream '{name}' cannot be resolved: {error}")]
     Unresolved {
@@ -121,8 +124,9 @@ impl FromStr for ServiceName {
                     Some(Self::Tapped(Box::new(relay)))
                 }
                 (Self::OsdNull(_), Some(("object-bytes", bytes))) => {
-                    let options = |object_bytes| Self::OsdNull(OsdNullOptions { object_bytes });
-                    bytes.parse().ok().map(options)
+                    let wrong = |_| ServiceError::ObjectBytes(bytes.to_owned());
+                    let object_bytes = bytes.parse().map_err(wrong)?;
+                    Some(Self::OsdNull(OsdNullOptions { object_bytes }))
                 }
                 _ => None,
             };
@@ -203,15 +207,18 @@ mod tests {
         for text in [
             "echo,tap=msgr2",
             "osd-null,tap=msgr2",
-            "osd-null,object-bytes=",
-            "osd-null,object-bytes=-1",
-            "osd-null,object-bytes=1,object-bytes=1",
+            "osd-null,bytes=1",
             "relay:host:1,object-bytes=1",
             "relay:host:1,tap=http",
             "relay:host:1,",
             "relay:host:1,tap=msgr2,tap=msgr2",
         ] {
             assert!(matches!(text.parse::<ServiceName>(), Err(ServiceError::Option(_))), "{text}");
+        }
+        for wrong in ["", "-1", "18446744073709551616", "4M"] {
+            let error = format!("osd-null,object-bytes={wrong}").parse::<ServiceName>();
+            let Err(ServiceError::ObjectBytes(said)) = error else { panic!("{error:?}") };
+            assert_eq!(said, wrong);
         }
         let tapped = "relay:127.0.0.1:80,tap=msgr2".parse::<ServiceName>().unwrap();
         let service = tapped.resolve().unwrap();
