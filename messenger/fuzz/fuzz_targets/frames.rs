@@ -2,28 +2,15 @@
 //! what lies behind them is reached.
 #![no_main]
 
+mod pieces;
+
 use libfuzzer_sys::fuzz_target;
-use vmsgr_messenger::msgr2::{Envelope, FrameDecoder, Limits, SEGMENTS, Tag, Violation};
+use pieces::take_all;
+use vmsgr_messenger::msgr2::{Envelope, FrameDecoder, Limits, Tag};
 
-type Owned = (Tag, [Vec<u8>; SEGMENTS]);
-
-fn decode(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Owned>, Option<Violation>) {
+fn decoder() -> FrameDecoder {
     let limits = Limits { front_bytes: 1 << 16, data_bytes: 1 << 16, ..Limits::default() };
-    let mut decoder = FrameDecoder::new(limits);
-    let mut frames = Vec::new();
-    for mut piece in pieces {
-        loop {
-            match decoder.decode(&mut piece) {
-                Ok(Some(frame)) => {
-                    frames.push((frame.tag, frame.segments.map(|segment| segment.to_vec())));
-                }
-                Ok(None) => break,
-                Err(error) => return (frames, Some(error)),
-            }
-        }
-        assert!(piece.is_empty());
-    }
-    (frames, None)
+    FrameDecoder::new(limits)
 }
 
 fuzz_target!(|input: (u8, bool, Vec<u8>)| {
@@ -41,8 +28,10 @@ fuzz_target!(|input: (u8, bool, Vec<u8>)| {
             envelope.slices(&segments).iter().for_each(|slice| wire.extend_from_slice(slice));
         }
     }
-    let whole = decode(&mut std::iter::once(&wire[..]));
-    let cut = decode(&mut wire.chunks(usize::from(step).max(1)));
+    let (mut whole, mut cut) = (decoder(), decoder());
+    let whole = take_all(|piece| whole.decode(piece), std::iter::once(&wire[..]));
+    let pieces = wire.chunks(usize::from(step).max(1));
+    let cut = take_all(|piece| cut.decode(piece), pieces);
     assert_eq!(whole, cut);
     if !as_it_is {
         assert!(whole.1.is_none());

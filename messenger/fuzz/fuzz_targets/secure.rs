@@ -3,9 +3,12 @@
 //! both see the same. The last bytes are changed behind the seal.
 #![no_main]
 
+mod pieces;
+
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use crc_fast::{CrcAlgorithm, Digest};
 use libfuzzer_sys::fuzz_target;
+use pieces::take_all;
 use vmsgr_messenger::msgr2::*;
 
 const SECRET: [u8; 40] = [7; 40];
@@ -65,25 +68,9 @@ fn build((tag, count, flags, padding, lengths): &Frame, sealer: &mut Sealer, out
     }
 }
 
-type Owned = (Tag, [Vec<u8>; SEGMENTS]);
-
-fn decode(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Owned>, Option<Violation>) {
+fn decoder() -> SecureFrameDecoder {
     let limits = Limits { front_bytes: 1 << 14, data_bytes: 1 << 14, ..Limits::default() };
-    let (_, mut decoder) = from_connection_secret(&SECRET, Side::Acceptor, limits).unwrap();
-    let mut frames = Vec::new();
-    for mut piece in pieces {
-        loop {
-            match decoder.decode(&mut piece) {
-                Ok(Some(frame)) => {
-                    frames.push((frame.tag, frame.segments.map(|segment| segment.to_vec())));
-                }
-                Ok(None) => break,
-                Err(error) => return (frames, Some(error)),
-            }
-        }
-        assert!(piece.is_empty());
-    }
-    (frames, None)
+    from_connection_secret(&SECRET, Side::Acceptor, limits).unwrap().1
 }
 
 fuzz_target!(|input: (u8, Vec<Frame>, Vec<(u16, u8)>)| {
@@ -100,7 +87,9 @@ fuzz_target!(|input: (u8, Vec<Frame>, Vec<(u16, u8)>)| {
             wire[length - 1 - usize::from(*at) % length] ^= change;
         }
     }
-    let whole = decode(&mut std::iter::once(&wire[..]));
-    let cut = decode(&mut wire.chunks(usize::from(step).max(1)));
+    let (mut whole, mut cut) = (decoder(), decoder());
+    let whole = take_all(|piece| whole.decode(piece), std::iter::once(&wire[..]));
+    let pieces = wire.chunks(usize::from(step).max(1));
+    let cut = take_all(|piece| cut.decode(piece), pieces);
     assert_eq!(whole, cut);
 });
