@@ -57,7 +57,7 @@ impl Worker {
         limits.message_bytes = entity.largest_message;
         // Only those who are not there shall seem idle.
         let idle = self.options.connection.idle_time_out;
-        config.keepalive = idle.map(|time| Keepalive { after: time / 2, patience: time / 2 });
+        config.keepalive = idle.map(Keepalive::within);
         let auth = AuthNone::new(entity.kind, entity.id.as_str(), 0);
         Endpoint::new(config, Box::new(auth), core.now())
     }

@@ -2,7 +2,7 @@
 //! of its streams, and who gets its messages.
 //!
 //! ```text
-//!     socket --read--> stage --> Endpoint --> Owner: osd-null
+//!     socket --read--> stage --> Endpoint --> Owner: osd-null, or an application's sessions
 //!     socket <-writev- Outgoing <- Endpoint <-- its answers
 //! ```
 //!

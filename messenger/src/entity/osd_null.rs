@@ -52,8 +52,7 @@ impl OsdNullServer {
         config.limits.data_bytes = DATA_BYTES;
         config.forget_data = true;
         config.gid = Some(0);
-        config.keepalive =
-            idle_time_out.map(|time| Keepalive { after: time / 2, patience: time / 2 });
+        config.keepalive = idle_time_out.map(Keepalive::within);
         Endpoint::new(config, Box::new(AuthNone::new(EntityType::OSD, "0", 0)), now)
     }
 

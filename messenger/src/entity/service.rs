@@ -188,9 +188,7 @@ impl Worker {
         let Some(entity) = self.entities.get_mut(id) else { return };
         // If it is not there, it was the socket that ended, and has said why.
         let Some(token) = entity.tokens.remove(&stream) else { return };
-        let is_ours = error.reason == Reason::Local;
-        entity.sums.closed += u64::from(!is_ours);
-        if is_ours {
+        if error.reason == Reason::Local {
             // Its peer gets what the kernel holds.
             if !self.close_if_acknowledged(core, token) {
                 self.linger(core, token);
@@ -198,18 +196,17 @@ impl Worker {
             }
             return;
         }
+        entity.sums.closed += 1;
         let Some(state) = self.end(core, token, Ending::Close) else { return };
-        {
-            let now = core.now();
-            complain!(
-                self.complaints,
-                now,
-                Level::Info,
-                "conn={} peer={} closed: {error}",
-                state.id,
-                state.peer
-            );
-        }
+        let now = core.now();
+        complain!(
+            self.complaints,
+            now,
+            Level::Info,
+            "conn={} peer={} closed: {error}",
+            state.id,
+            state.peer
+        );
         self.left(core);
     }
 

@@ -23,7 +23,7 @@ pub struct EntitySums {
 }
 
 impl EntitySums {
-    /// Adds another core's.
+    /// Adds those of another entity or core.
     pub fn add(&mut self, other: &Self) {
         let Self {
             messages_in,

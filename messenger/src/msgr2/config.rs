@@ -22,6 +22,13 @@ pub struct Keepalive {
     pub patience: Duration,
 }
 
+impl Keepalive {
+    /// Asks in time that only who is not there is silent for as long as `silence`.
+    pub fn within(silence: Duration) -> Self {
+        Self { after: silence / 2, patience: silence / 2 }
+    }
+}
+
 /// What an endpoint is and what it allows.
 #[derive(Debug, Clone)]
 pub struct Config {

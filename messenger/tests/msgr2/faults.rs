@@ -4,25 +4,13 @@ use std::time::{Duration, Instant};
 
 use vmsgr_messenger::msgr2::*;
 
-use crate::world::{config, message, name};
+use crate::world::{config, frame, message, name, raw};
 
 /// A server, a stream that somebody made to it, and the bytes that a good client would send.
 struct Victim {
     endpoint: Endpoint,
     stream: StreamId,
     now: Instant,
-}
-
-fn frame(control: &Control) -> Vec<u8> {
-    let mut payload = Vec::new();
-    control.encode(&mut payload);
-    raw(control.tag(), &payload)
-}
-
-fn raw(tag: Tag, payload: &[u8]) -> Vec<u8> {
-    let segments = [payload, &[], &[], &[]];
-    let envelope = Envelope::new(tag, &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
 }
 
 fn hello() -> Vec<u8> {

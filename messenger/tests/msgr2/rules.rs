@@ -4,21 +4,13 @@ use std::time::{Duration, Instant};
 
 use vmsgr_messenger::msgr2::*;
 
-use crate::world::{World, config, message, name};
+use crate::world::{World, config, frame, message, name};
 
 /// An endpoint, and a stream to it or from it of which the test plays the other side.
 struct Played {
     endpoint: Endpoint,
     stream: StreamId,
     now: Instant,
-}
-
-fn frame(control: &Control) -> Vec<u8> {
-    let mut payload = Vec::new();
-    control.encode(&mut payload);
-    let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
-    let envelope = Envelope::new(control.tag(), &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
 }
 
 fn message_frame(header: MessageHeader) -> Vec<u8> {

@@ -77,6 +77,20 @@ pub fn config(entity: EntityType, number: u8) -> Config {
     config
 }
 
+/// A control frame as bytes.
+pub fn frame(control: &Control) -> Vec<u8> {
+    let mut payload = Vec::new();
+    control.encode(&mut payload);
+    raw(control.tag(), &payload)
+}
+
+/// A frame with this payload, whatever it is.
+pub fn raw(tag: Tag, payload: &[u8]) -> Vec<u8> {
+    let segments = [payload, &[], &[], &[]];
+    let envelope = Envelope::new(tag, &segments);
+    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+}
+
 pub fn message(number: u64) -> Message {
     let header = MessageHeader { kind: 1000, tid: number, ..Default::default() };
     let front = Bytes::from(number.to_le_bytes().to_vec());
