@@ -9,6 +9,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use vmsgr_reactor::{ByteQueue, Core, End, Handler, Received, Token};
 
+use crate::application::bells::{Bells, processor};
 use crate::application::registry::Heard;
 use crate::application::{ApplicationId, Endpoints, Lane, Reserved};
 use crate::census::Census;
@@ -88,6 +89,7 @@ pub(crate) struct Worker {
     pub(crate) lingering: Vec<Token>,
     /// The ways to the applications.
     pub(crate) lanes: Vec<Rc<Lane>>,
+    pub(crate) bells: Bells,
     /// The slot for the connection that is being accepted.
     pub(crate) reserved: Option<Reserved>,
     /// What the taps of its connections add up to, if there is a listener with one.
@@ -121,6 +123,7 @@ impl Worker {
             stopped: false,
             lingering: Vec::new(),
             lanes: Vec::new(),
+            bells: Bells::default(),
             reserved: None,
             tap: None,
             entities: Entities::default(),
@@ -297,7 +300,15 @@ impl Handler for Worker {
     }
 
     fn publish(&mut self, core: &mut WorkerCore) {
-        self.tell_applications(core);
+        self.tell_applications(core, processor());
+    }
+
+    fn withholds(&self) -> bool {
+        self.bells.withhold()
+    }
+
+    fn publish_withheld(&mut self, core: &mut WorkerCore) {
+        self.tell_applications(core, None);
     }
 
     fn gives_way(&self) -> bool {

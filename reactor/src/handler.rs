@@ -109,8 +109,17 @@ pub trait Handler: Sized {
     }
 
     /// Tells those who share memory with this loop what the turn has put there. Called at the end
-    /// of every turn.
+    /// of every turn. Whoever would take the core from the loop may be left for later, if that is
+    /// bounded.
     fn publish(&mut self, _core: &mut Core<Self>) {}
+
+    /// [`publish`](Self::publish) has left somebody for later.
+    fn withholds(&self) -> bool {
+        false
+    }
+
+    /// The loop has nothing left to do: tells those, too, who were left for later.
+    fn publish_withheld(&mut self, _core: &mut Core<Self>) {}
 
     /// Those whom this loop wakes may have to run on its core: while it looks for more to do it gives
     /// way to them.

@@ -65,10 +65,7 @@ impl<H: Handler> Loop<H> {
         // After all that could add to it: whatever this turn has for a connection leaves in one
         // system call.
         self.settle();
-        let rung = self.core.counters.doorbells_rung;
-        self.handler.publish(&mut self.core);
-        // Whom it has woken may run at once, in its place.
-        self.spin.gave_way(self.core.counters.doorbells_rung - rung);
+        self.publish(H::publish);
         self.core.mesh.made_room(&mut self.core.counters);
         self.core.mesh.publish(&mut self.core.counters);
         self.core.counters.turns += 1;
@@ -85,6 +82,15 @@ impl<H: Handler> Loop<H> {
             self.poll(Some(Duration::ZERO))?;
             return Ok(false);
         }
+        if self.handler.withholds() {
+            self.poll(Some(Duration::ZERO))?;
+            if self.events.is_empty() {
+                self.publish(H::publish_withheld);
+            }
+            if !self.events.is_empty() || self.has_work() {
+                return Ok(false);
+            }
+        }
         if self.look_again()? {
             return Ok(false);
         }
@@ -100,6 +106,10 @@ impl<H: Handler> Loop<H> {
                 self.core.timers.time_out(now)
             }
         };
+        debug_assert!(
+            !self.handler.withholds(),
+            "goes to sleep over a doorbell that is to be rung"
+        );
         let outcome = self.poll(time_out);
         self.core.mesh.woke_up();
         self.handler.woke_up();
@@ -108,6 +118,14 @@ impl<H: Handler> Loop<H> {
         self.core.now = None;
         self.core.counters.wakeups += 1;
         outcome.map(|()| true)
+    }
+
+    /// Has the handler tell those who share memory with it.
+    fn publish(&mut self, tell: impl FnOnce(&mut H, &mut Core<H>)) {
+        let rung = self.core.counters.doorbells_rung;
+        tell(&mut self.handler, &mut self.core);
+        // Whom it has woken may run at once, in its place.
+        self.spin.gave_way(self.core.counters.doorbells_rung - rung);
     }
 
     /// Declares to all who bring work that the loop is going to sleep; false if there is some.

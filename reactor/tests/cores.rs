@@ -83,6 +83,25 @@ fn a_loop_that_looks_again_gives_up_and_sleeps() {
 }
 
 #[test]
+fn what_is_left_for_later_is_told_when_there_is_nothing_else_to_do_and_before_a_sleep() {
+    let mut tested = alone(Budget::default());
+    let (_, mut first) = add(&mut tested, Does::Echo, Marks::default());
+    let (_, mut second) = add(&mut tested, Does::Echo, Marks::default());
+    tested.handler().0.withholds = true;
+    first.write_all(b"one").unwrap();
+    tested.turn().unwrap();
+    second.write_all(b"two").unwrap();
+    tested.turn().unwrap();
+    assert_eq!(tested.handler().0.readable.len(), 2);
+    assert_eq!(tested.handler().0.told, [0; 0], "there was something else to do");
+    // Nothing else: it tells before it sleeps, and is woken by this alone.
+    tested.handler().1.arm(Duration::from_millis(1), 1);
+    turn_until(&mut tested, |tested| !tested.handler().0.fired.is_empty());
+    assert_eq!(tested.handler().0.told, [2]);
+    assert_eq!(tested.counters().wakeups_empty, 0);
+}
+
+#[test]
 fn two_loops_wake_each_other_and_never_in_vain() {
     const ROUNDS: u32 = 2000;
     let mut ports = mesh(2).unwrap();

@@ -3,23 +3,49 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollEvent};
-use vmsgr_reactor::CoreMask;
+use vmsgr_reactor::{Budget, CoreMask, Doorbell, Loop, SpinPolicy, mesh};
 
+use super::lane::Lane;
+use super::pool::SlotPool;
 use super::registry::{Attachment, Grant};
+use super::shared::Application;
+use crate::census::Census;
 use crate::ids::ApplicationId;
 use crate::job::Event;
 use crate::messenger::Messenger;
 use crate::options::Options;
+use crate::shm::geometry::Geometry;
 use crate::shm::job::{Asked, Notice, Request, Told};
 use crate::shm::ring::{Pusher, Taker};
 use crate::shm::segment::Segment;
 use crate::shm::status::{State, Status};
 use crate::shm::sync::{Ordering, full_fence};
 use crate::shm::{Permissions, Policy, Users};
+use crate::worker::Worker;
+
+/// A worker that no messenger drives, and its lane to an application with so many slots.
+pub(crate) fn worker_alone(slots: u32) -> (Loop<Worker>, Rc<Lane>) {
+    let application = Application {
+        id: ApplicationId(1),
+        segment: Segment::create(Geometry::new(1, slots, 4096, 4096).unwrap()).unwrap().0,
+        slots: SlotPool::new(slots, 1),
+        doorbell: Doorbell::new().unwrap(),
+    };
+    let lane = Rc::new(Lane::new(Arc::new(application), 0));
+    lane.attach();
+    let census = Arc::new(Census::new(1, None));
+    let mut worker = Worker::new(0, 1, Arc::new(Options::default()), census);
+    worker.lanes.push(Rc::clone(&lane));
+    let port = mesh(2).unwrap().remove(0);
+    let tested = Loop::new(worker, port, SpinPolicy::Auto, Budget::default()).unwrap();
+    (tested, lane)
+}
 
 /// After this time a test has failed.
 const PATIENCE: Duration = Duration::from_secs(20);

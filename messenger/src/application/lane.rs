@@ -51,8 +51,8 @@ pub(crate) struct Lane {
     attached: Cell<bool>,
     /// Nobody will be any more: it ends with its last connection.
     retiring: Cell<bool>,
-    /// Something was pushed up since the last [`publish`](Self::publish).
-    news: Cell<bool>,
+    /// Numbers that were pushed up, of which the application has not been told.
+    news: Cell<u32>,
     /// The application has done something wrong.
     failed: Cell<bool>,
     /// What that was, until it is told.
@@ -77,7 +77,7 @@ impl Lane {
             holds: Cell::new(0),
             attached: Cell::new(false),
             retiring: Cell::new(false),
-            news: Cell::new(false),
+            news: Cell::new(0),
             failed: Cell::new(false),
             fault: Cell::new(None),
             rung: Cell::new(false),
@@ -167,7 +167,7 @@ impl Lane {
         let ring = self.application.segment.up(self.core);
         let entry = u64::from(generation) << 32 | u64::from(slot);
         match self.up.borrow_mut().push(ring, [entry]) {
-            Ok(true) => self.news.set(true),
+            Ok(true) => self.news.set(self.news.get() + 1),
             // There is room for every number twice.
             Ok(false) => self.fail(Fault::RingFull),
             Err(lies) => self.fail(lies.into()),
@@ -205,9 +205,14 @@ impl Lane {
         }
     }
 
-    /// There is something that the application has not been told of; from now on it has.
-    pub(crate) fn take_news(&self) -> bool {
-        self.news.take()
+    /// Numbers of which the application has not been told.
+    pub(crate) fn news(&self) -> u32 {
+        self.news.get()
+    }
+
+    /// From now on it has been told of all.
+    pub(crate) fn told(&self) {
+        self.news.set(0);
     }
 
     /// The application has done something wrong: nothing that it says is heeded any more.
@@ -249,44 +254,28 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::application::pool::SlotPool;
-    use crate::ids::ApplicationId;
-    use crate::shm::geometry::Geometry;
-    use crate::shm::segment::Segment;
-    use vmsgr_reactor::Doorbell;
-
-    fn lane() -> Lane {
-        let geometry = Geometry::new(1, 4, 4096, 4096).unwrap();
-        let application = Application {
-            id: ApplicationId(1),
-            segment: Segment::create(geometry).unwrap().0,
-            slots: SlotPool::new(4, 1),
-            doorbell: Doorbell::new().unwrap(),
-        };
-        let lane = Lane::new(Arc::new(application), 0);
-        lane.attach();
-        lane
-    }
+    use crate::application::double::worker_alone;
 
     #[test]
     fn who_has_done_something_wrong_is_neither_heard_nor_told_any_more() {
-        let lane = lane();
+        let (_worker, lane) = worker_alone(4);
         lane.announce(0, 1);
-        assert!(lane.take_news());
+        assert_eq!(lane.news(), 1);
+        lane.told();
         assert_eq!(Pusher::default().push(lane.application.segment.down(0), [1]), Ok(true));
         assert!(lane.has_some());
         lane.fail(Fault::PushedTwice(2));
         lane.fail(Fault::PushedTwice(3));
         assert!(!lane.has_some() && !lane.is_attached());
         lane.announce(1, 1);
-        assert!(!lane.take_news());
+        assert_eq!(lane.news(), 0);
         assert_eq!(lane.take_fault(), Some(Fault::PushedTwice(2)), "the first, once");
         assert_eq!(lane.take_fault(), None);
     }
 
     #[test]
     fn rings_for_nothing_count_only_in_a_row() {
-        let lane = lane();
+        let (_worker, lane) = worker_alone(4);
         for _ in 0..VAIN {
             lane.ring();
             lane.ring();

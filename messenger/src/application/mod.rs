@@ -4,13 +4,14 @@
 //! messenger's thread takes its jobs (`registry.rs`, `requests.rs`). Each core has a [`Lane`] to it,
 //! over which slot numbers go up and down; of each connection the core keeps a [`Conduit`], which
 //! fills the receive ring, and the [`SendRing`], which is where the connection's pending data lives.
-//! `service.rs` is what a worker does for them in a turn, `places.rs` which application an accepted
+//! `service.rs` is what a worker does for them in a turn, `bells.rs` when it tells them, `places.rs` which application an accepted
 //! connection goes to, `life.rs` how they come, die, and are taken over.
 //!
 //! An application that is an entity of Ceph's protocol (`identity.rs`) has it on one core, its home:
 //! [`Sessions`] get the entity's messages, and each `session.rs` has a slot, whose rings have parts of
 //! messages. `hosting.rs` is what a worker does for them.
 
+pub(crate) mod bells;
 #[cfg(test)]
 mod caller;
 pub(crate) mod conduit;

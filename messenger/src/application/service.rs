@@ -14,8 +14,6 @@ use crate::shm::sync::{Ordering, full_fence};
 use crate::waiting::Waiting;
 use crate::worker::{Worker, WorkerCore};
 
-use super::registry::Heard;
-
 /// Numbers of one application that are taken in one turn (I6).
 const NUMBERS: usize = 1024;
 
@@ -180,31 +178,6 @@ impl Worker {
         }
     }
 
-    /// Tells the applications what this turn has for them, each with at most one doorbell, and the
-    /// messenger which of them has done something wrong.
-    pub(crate) fn tell_applications(&mut self, core: &mut WorkerCore) {
-        let mut fenced = false;
-        for index in 0..self.lanes.len() {
-            let lane = &self.lanes[index];
-            if let Some(fault) = lane.take_fault() {
-                let application = lane.application.id;
-                self.say(core, Heard::Fault { application, fault });
-                continue;
-            }
-            if !lane.take_news() {
-                continue;
-            }
-            if !std::mem::replace(&mut fenced, true) {
-                full_fence();
-            }
-            let counters = core.counters_mut();
-            match lane.application.rouse() {
-                true => counters.doorbells_rung += 1,
-                false => counters.doorbells_saved += 1,
-            }
-        }
-    }
-
     /// An application has pushed something.
     pub(crate) fn has_numbers(&self) -> bool {
         self.lanes.iter().any(|lane| lane.has_some())
@@ -283,36 +256,16 @@ fn conduit_of(core: &mut WorkerCore, token: Token) -> Option<&mut Conduit> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::application::pool::SlotPool;
-    use crate::application::{Application, ApplicationId};
-    use crate::census::Census;
-    use crate::options::Options;
-    use crate::shm::geometry::Geometry;
+    use crate::application::double::worker_alone;
     use crate::shm::ring::Pusher;
-    use crate::shm::segment::Segment;
-    use std::sync::Arc;
-    use vmsgr_reactor::{Budget, Doorbell, Loop, SpinPolicy, mesh};
 
     #[test]
     fn no_more_numbers_are_taken_in_a_turn_than_it_may() {
-        let geometry = Geometry::new(1, 4, 4096, 4096).unwrap();
-        let application = Arc::new(Application {
-            id: ApplicationId(1),
-            segment: Segment::create(geometry).unwrap().0,
-            slots: SlotPool::new(4, 1),
-            doorbell: Doorbell::new().unwrap(),
-        });
-        let lane = Rc::new(Lane::new(Arc::clone(&application), 0));
-        lane.attach();
+        let (mut tested, lane) = worker_alone(4);
         let mut pusher = Pusher::default();
         for slot in 0..4 {
-            assert_eq!(pusher.push(application.segment.down(0), [slot]), Ok(true));
+            assert_eq!(pusher.push(lane.application.segment.down(0), [slot]), Ok(true));
         }
-        let census = Arc::new(Census::new(1, None));
-        let worker = Worker::new(0, 1, Arc::new(Options::default()), census);
-        let port = mesh(2).unwrap().remove(0);
-        let mut tested = Loop::new(worker, port, SpinPolicy::Auto, Budget::default()).unwrap();
         let (worker, core) = tested.handler();
         assert_eq!(worker.take_numbers_of(core, &lane, 3), 3);
         assert!(lane.has_some());

@@ -17,6 +17,11 @@ pub(crate) struct Application {
 }
 
 impl Application {
+    /// It sleeps, and did so on this processor, as far as it says.
+    pub(crate) fn is_asleep_on(&self, processor: u32) -> bool {
+        self.segment.control().application.0.is_asleep_on(processor)
+    }
+
     /// Wakes the application if it sleeps, after something was published to it and a full fence;
     /// whether it slept.
     pub(crate) fn rouse(&self) -> bool {

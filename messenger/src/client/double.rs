@@ -345,6 +345,12 @@ impl Daemon {
         }
     }
 
+    /// The processor on which the application says that it sleeps, of the first so many.
+    pub(super) fn application_sleeps_on(&self, processors: u32) -> Option<u32> {
+        let sleep = &self.segment.control().application.0;
+        (0..processors).find(|&processor| sleep.is_asleep_on(processor))
+    }
+
     pub(super) fn application_sleeps(&self) -> bool {
         // Nothing is taken from a sign by declaring again what it says.
         let sleeps = self.segment.control().application.0.rouse();

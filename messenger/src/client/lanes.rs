@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::sched::sched_getcpu;
+
 use super::DetachReason;
 use super::counters::Counters;
 use super::doorbells::Doorbells;
@@ -227,7 +229,10 @@ impl Lanes {
     /// Declares that the application is going to sleep; false if there is something to take.
     pub(super) fn declare_sleep(&self) -> bool {
         let application = &self.segment.control().application.0;
-        application.declare();
+        match sched_getcpu() {
+            Ok(processor) => application.declare_on(processor as u32),
+            Err(_) => application.declare(),
+        }
         full_fence();
         if self.has_some() {
             application.cancel();

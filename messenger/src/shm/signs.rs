@@ -10,7 +10,8 @@ use super::sync::{AtomicU32, Ordering, full_fence};
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct SleepSign {
-    /// 1: asleep. Set by the sleeper; cleared by it, or by the one who will ring.
+    /// 0: awake; 1: asleep; larger: asleep on the processor of this number less 2. Set by the
+    /// sleeper; cleared by it, or by the one who will ring.
     asleep: AtomicU32,
 }
 
@@ -18,6 +19,16 @@ impl SleepSign {
     /// The sleeper declares. A [`full_fence`] and a look at everything have to follow.
     pub(crate) fn declare(&self) {
         self.asleep.store(1, Ordering::Relaxed);
+    }
+
+    /// As [`declare`](Self::declare), by one who says where it sleeps, and so will probably wake.
+    pub(crate) fn declare_on(&self, processor: u32) {
+        self.asleep.store(processor.saturating_add(2), Ordering::Relaxed);
+    }
+
+    /// The sleeper has said that it sleeps on this processor.
+    pub(crate) fn is_asleep_on(&self, processor: u32) -> bool {
+        self.asleep.load(Ordering::Relaxed) == processor.saturating_add(2)
     }
 
     /// The sleeper is awake.

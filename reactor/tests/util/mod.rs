@@ -38,6 +38,10 @@ pub struct Server {
     pub spare: Option<UnixStream>,
     /// Answers each message with one to its sender.
     pub answers: bool,
+    /// Leaves it for later to tell others what it has read.
+    pub withholds: bool,
+    /// How much it had read each time that it told them.
+    pub told: Vec<usize>,
 }
 
 /// Fired when a test has run for too long.
@@ -110,6 +114,14 @@ impl Handler for Server {
             _ if self.answers => core.post(from, message + 1).expect("there is room"),
             _ => self.messages.push((from, message)),
         }
+    }
+
+    fn withholds(&self) -> bool {
+        self.withholds && self.told.last().copied().unwrap_or(0) < self.readable.len()
+    }
+
+    fn publish_withheld(&mut self, _: &mut Core<Self>) {
+        self.told.push(self.readable.len());
     }
 }
 

@@ -57,6 +57,16 @@ fn a_sleeper_is_rung_once_and_nobody_else() {
 }
 
 #[test]
+fn a_sleeper_says_where() {
+    let (daemon, mut endpoint) = attached(1, 4);
+    assert_eq!(daemon.application_sleeps_on(4096), None);
+    assert!(endpoint.fall_asleep());
+    assert!(daemon.application_sleeps_on(4096).is_some());
+    endpoint.woke_up().unwrap();
+    assert_eq!(daemon.application_sleeps_on(4096), None);
+}
+
+#[test]
 fn cores_are_woken_once_for_all_that_was_sent() {
     let (mut daemon, mut endpoint) = attached(3, 8);
     let ids: Vec<_> = (0..6).map(|slot| daemon.accept(slot, 1, slot as usize % 2)).collect();
