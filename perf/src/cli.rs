@@ -24,6 +24,7 @@ Examples:
   vmsgr-bench suite --kind msgr2 --out msgr2
   vmsgr-bench spin --out figures
   vmsgr-bench frames
+  vmsgr-bench hand-over --core 0
   vmsgr-bench compare before/results.json after/results.json
   vmsgr-bench merge monday/results.json tuesday/results.json --out figures";
 
@@ -75,6 +76,12 @@ Example:
     Spin(Spin),
     /// Make msgr2 frames and take them apart, beside crc32c and AES-128-GCM alone
     Frames(Frames),
+    /// Measure what the kernel takes for two processes that share a core, as a loop and an
+    /// application may
+    #[command(after_help = "\
+Example:
+  vmsgr-bench hand-over --core 0 --size 4096")]
+    HandOver(HandOver),
     /// Be one of the servers that are compared
     #[command(after_help = "\
 Examples:
@@ -88,6 +95,22 @@ pub struct Frames {
     /// Rounds, of which the median counts
     #[arg(long, default_value_t = 9, value_parser = at_least_one)]
     pub rounds: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct HandOver {
+    /// Core that the two share
+    #[arg(long, default_value_t = 0)]
+    pub core: usize,
+    /// Bytes of a message that is copied from one ring to another
+    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = at_least_one)]
+    pub size: usize,
+    /// Rounds, of which the median counts
+    #[arg(long, default_value_t = 9, value_parser = at_least_one)]
+    pub rounds: usize,
+    /// Be the process that is woken: its input is the doorbell
+    #[arg(long, hide = true)]
+    pub sleeper: bool,
 }
 
 #[derive(Debug, Args)]

@@ -56,6 +56,7 @@
 pub mod compare;
 pub mod cores;
 pub mod frames;
+pub mod hand_over;
 pub mod latency;
 pub mod load;
 pub mod msgr2_stream;

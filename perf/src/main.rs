@@ -29,9 +29,9 @@ use vmsgr_perf::suite::report::Report;
 use vmsgr_perf::system_calls::Means;
 use vmsgr_perf::table::{Table, figure, rate};
 use vmsgr_perf::workload::Workload;
-use vmsgr_perf::{compare, cores, frames, spin, suite};
+use vmsgr_perf::{compare, cores, frames, hand_over, spin, suite};
 
-use cli::{Builtin, Cli, Command, Compare, Listen, Load, Merge, Osd, Serve, Spin, Suite};
+use cli::{Builtin, Cli, Command, Compare, HandOver, Listen, Load, Merge, Osd, Serve, Spin, Suite};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             print!("{}", frames::run(arguments.rounds));
             Ok(())
         }
+        Command::HandOver(arguments) => hand_over(&arguments),
         Command::Serve(arguments) => serve(&arguments),
     };
     match done {
@@ -131,6 +132,14 @@ fn osd(arguments: &Osd) -> Result<()> {
     progress.finish_and_clear();
     print!("{}", load_table(&outcome, ("ops", "operation")));
     save(arguments.json.as_deref(), &outcome)
+}
+
+fn hand_over(arguments: &HandOver) -> Result<()> {
+    if arguments.sleeper {
+        return hand_over::sleep(arguments.core);
+    }
+    print!("{}", hand_over::run(arguments.core, arguments.size, arguments.rounds)?);
+    Ok(())
 }
 
 /// The one process that is looked at, if any is.

@@ -391,3 +391,11 @@ fn against_one_connection(
     server.join().unwrap();
     stderr
 }
+
+#[test]
+fn a_core_is_handed_over_and_back() {
+    let output = success(&bench(&["hand-over", "--rounds", "1"]).output().unwrap());
+    assert_eq!(output.lines().count(), 2 + 5, "{output}");
+    let error = failure(&bench(&["hand-over", "--core", "100000"]).output().unwrap());
+    assert!(error.contains("core 100000 is not one this process may use"), "{error}");
+}
