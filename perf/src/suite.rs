@@ -262,6 +262,7 @@ fn measure(
                 address,
                 connections: 1,
                 depth,
+                rate: None,
                 size,
                 read_fraction: 0.0,
                 duration,
