@@ -211,6 +211,8 @@ fn monitor(
     let address = listener.local_addr().expect("an address");
     let played = thread::spawn(move || {
         let (mut client, peer) = listener.accept().expect("a client");
+        // What is said in two pieces comes at once, and round trips take no time.
+        client.set_nodelay(true).expect("a TCP socket has this option");
         let peer = EntityAddr::client(peer.ip(), 0);
         let hello = control(&Control::Hello(Hello { entity: EntityType::MON, peer }));
         let first = [&Banner::OURS.encode()[..], &hello].concat();
