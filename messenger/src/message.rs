@@ -38,7 +38,7 @@ pub(crate) enum Message {
     /// To every core: an application has died.
     Depart(ApplicationId),
     /// To one core: tell when this time has passed since an application died.
-    Linger(Box<(ApplicationId, u64, Duration)>),
+    Linger(ApplicationId, Duration),
     /// To every core: an application is gone for good.
     Retire(ApplicationId),
     /// To every core: an application has done something wrong.

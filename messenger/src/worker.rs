@@ -43,8 +43,8 @@ pub(crate) enum Timer {
     Lingered(Token),
     /// Something is due at an entity.
     Entity(EntityId),
-    /// An application that died, and its epoch, has had its time to come back.
-    Application(ApplicationId, u64),
+    /// An application that died has had its time to come back.
+    Application(ApplicationId),
 }
 
 /// What a job began on this core.
@@ -245,9 +245,7 @@ impl Handler for Worker {
             Timer::Linger => self.check_lingering(core),
             Timer::Lingered(token) => self.cut_lingering(core, token),
             Timer::Entity(entity) => self.entity_due(core, entity),
-            Timer::Application(application, epoch) => {
-                self.say(core, Heard::LingerOver { application, epoch });
-            }
+            Timer::Application(application) => self.say(core, Heard::LingerOver { application }),
         }
     }
 
@@ -266,13 +264,7 @@ impl Handler for Worker {
             Message::Drain(time) => self.drain(core, time),
             Message::Attach(attached) => self.attach(core, attached.0, attached.1),
             Message::Depart(application) => self.depart(core, application),
-            Message::Linger(linger) => {
-                let (application, epoch, time) = *linger;
-                let timer = core.arm(time, Timer::Application(application, epoch));
-                if let Some(lane) = self.lane_of(application) {
-                    lane.linger.set(Some(timer));
-                }
-            }
+            Message::Linger(application, time) => self.let_linger(core, application, time),
             Message::Retire(application) => self.retire(core, application),
             Message::Evict(application) => self.evict(core, application),
             Message::Join { listener, application, job } => {

@@ -17,6 +17,7 @@ Examples:
   vmsgr-bench load 127.0.0.1:7400 --idle --connections 1000 --duration 10 --pid $(pidof vmsgrd)
   vmsgr-bench load 127.0.0.1:7400 --rate 20000 --connections 8
   vmsgr-bench osd 127.0.0.1:6800 --connections 4 --depth 32 --size 4096 --core 1
+  vmsgr-bench osd 127.0.0.1:6800 --rate 20000 --connections 4
   vmsgr-bench suite --out figures
   vmsgr-bench suite --quick --only ping,fan --peers vmsgrd,epoll
   vmsgr-bench suite --kind relay --rounds 7 --out relay
@@ -50,7 +51,8 @@ Examples:
 Examples:
   vmsgr-bench serve osd-null --listen 127.0.0.1:6800 --core 0
   vmsgr-bench osd 127.0.0.1:6800 --depth 32 --size 4096 --core 1 --pid $(pgrep -n vmsgr-bench)
-  vmsgr-bench osd 127.0.0.1:6800 --connections 16 --size 65536 --read-fraction 0.7 --json osd.json")]
+  vmsgr-bench osd 127.0.0.1:6800 --connections 16 --size 65536 --read-fraction 0.7 --json osd.json
+  vmsgr-bench osd 127.0.0.1:6800 --rate 20000 --connections 4")]
     Osd(Osd),
     /// Measure servers side by side, under every workload
     #[command(after_help = "\
@@ -177,6 +179,9 @@ pub struct Osd {
     /// Share of the operations that read instead of writing, from 0 to 1
     #[arg(long, default_value = "0", value_name = "F", value_parser = share)]
     pub read_fraction: f64,
+    /// Ask for R operations a second, whatever comes back; latency counts from when each was due
+    #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second)]
+    pub rate: Option<f64>,
     /// Process whose CPU time, context switches and system calls are counted: the server. The last
     /// for 0.3 s after the rest, as root by tracepoints, else by strace
     #[arg(long)]
@@ -451,8 +456,10 @@ mod tests {
 
     #[test]
     fn an_open_loop_has_no_depth() {
-        let line = ["vmsgr-bench", "load", "127.0.0.1:1", "--rate", "10", "--depth", "2"];
-        assert!(Cli::try_parse_from(line).is_err());
-        assert!(Cli::try_parse_from(&line[..5]).is_ok());
+        for command in ["load", "osd"] {
+            let line = ["vmsgr-bench", command, "127.0.0.1:1", "--rate", "10", "--depth", "2"];
+            assert!(Cli::try_parse_from(line).is_err());
+            assert!(Cli::try_parse_from(&line[..5]).is_ok());
+        }
     }
 }

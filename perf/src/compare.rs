@@ -13,9 +13,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::suite::measured::Figure;
 use crate::suite::peer::Peer;
 use crate::suite::report::{Header, Report};
-use crate::suite::summary::{CPU, Figure, P99, RATE, Section, Spread};
+use crate::suite::summary::{CPU, P99, RATE, Section, Spread};
 use crate::table::{Table, figure, rate};
 
 /// A figure that is compared.

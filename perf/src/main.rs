@@ -120,6 +120,7 @@ fn osd(arguments: &Osd) -> Result<()> {
         address: arguments.addr,
         connections: arguments.connections,
         depth: arguments.depth,
+        rate: arguments.rate,
         size: arguments.size as usize,
         read_fraction: arguments.read_fraction,
         duration: arguments.duration,

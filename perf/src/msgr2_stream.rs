@@ -50,6 +50,11 @@ impl Msgr2Stream {
         self.id
     }
 
+    /// The kernel has not taken all that was written, and not told of room since.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// Reads all that came and hands out the messages, each with the endpoint, to which it has to be
     /// given back ([`Endpoint::taken`]). False when the stream has ended.
     ///

@@ -25,9 +25,10 @@ use crate::probe::Watched;
 use crate::server::Server;
 use crate::suite::disturbance::{Disturbance, Watch};
 use crate::suite::machine::Machine;
+use crate::suite::measured::Measured;
 use crate::suite::peer::{Peer, Place, core_mask};
 use crate::suite::report::command_line;
-use crate::suite::summary::{Measured, Spread};
+use crate::suite::summary::Spread;
 use crate::table::{Table, figure, rate};
 use crate::workload::Kind;
 

@@ -7,6 +7,7 @@
 
 pub mod disturbance;
 pub mod machine;
+pub mod measured;
 pub mod merge;
 pub mod page;
 pub mod peer;
@@ -28,9 +29,10 @@ use crate::load::osd::{self, OsdOptions};
 use crate::load::{self, PROBED, WARM_UP};
 use crate::workload::{Kind, Shape, Workload};
 use disturbance::{Disturbance, Watch};
+use measured::Measured;
 use peer::{Absent, Peer, Place, Running};
 use report::{Header, Report};
-use summary::{Measured, Sample, Section};
+use summary::{Sample, Section};
 
 /// What to compare, and where.
 #[derive(Debug, Clone)]
@@ -262,6 +264,7 @@ fn measure(
                 address,
                 connections: 1,
                 depth,
+                rate: None,
                 size,
                 read_fraction: 0.0,
                 duration,

@@ -290,6 +290,25 @@ fn operations_of_every_shape_are_answered_and_told() {
 }
 
 #[test]
+fn an_open_loop_of_operations_keeps_its_rate_and_counts_from_when_they_were_due() {
+    let server = serve("osd-null");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let run = |arguments: &str| {
+        let arguments = format!("{arguments} --json {}", file.path().display());
+        (success(&osd(server.address(), &arguments)), read_json(file.path()))
+    };
+    let (text, json) = run("--rate 500 --connections 3 --size 64 --duration 1");
+    assert!(text.contains("open loop: 500 ops/s were due"), "{text}");
+    assert!((450..=550).contains(&json["messages"].as_u64().unwrap()), "{json}");
+    // 60 GB/s nobody takes: what waits for its turn was due long before it is asked for.
+    let (text, json) = run("--rate 1000000 --connections 2 --size 60000 --duration 0.2");
+    assert!(text.contains("unanswered at the end"), "{text}");
+    assert!(json["open_loop"]["unanswered"].as_u64().unwrap() > 10_000, "{json}");
+    assert!(json["latency"]["p50_us"].as_f64().unwrap() > 50_000.0, "{json}");
+    assert_eq!(json["silent_connections"], 0, "{json}");
+}
+
+#[test]
 fn who_is_no_osd_is_an_error_that_says_so() {
     // An echo says our own banner back, and our own frames, which a server does not say.
     let stderr = failure(&osd(serve("epoll").address(), "--duration 1"));

@@ -7,7 +7,10 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use vmsgr_messenger::msgr2::{Endpoint, Event, MessageHeader, Received, SessionId, StreamId};
+use vmsgr_messenger::msgr2::{
+    AuthNone, Config, Endpoint, EntityAddr, EntityAddrs, EntityType, Event, Message, MessageHeader,
+    Policy, Received, SessionId, StreamId, Target,
+};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
@@ -59,6 +62,40 @@ impl Driver {
         }
         let (events, deliveries, sockets) = Default::default();
         Self { endpoint, events, deliveries, reads: true, listener, sockets }
+    }
+
+    /// Of a client that wants one session, and that session.
+    ///
+    /// # Panics
+    ///
+    /// When the target has no address to connect to.
+    pub fn dial(config: Config, target: Target) -> (Self, SessionId) {
+        let now = Instant::now();
+        let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
+        let mut endpoint = Endpoint::new(config, auth, now);
+        let session = endpoint.connect(target, now).expect("an address");
+        (Self::new(endpoint, None), session)
+    }
+
+    /// Of a lossy client of an entity there, and its session.
+    pub fn client(to: SocketAddr, entity: EntityType) -> (Self, SessionId) {
+        let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
+        config.nonce = std::process::id();
+        config.outbox_bytes = 1 << 30;
+        let address = EntityAddr::msgr2(to, 0);
+        let policy = Policy::LOSSY_CLIENT;
+        let target = Target { address, entity: Some(entity), policy, reopen: false };
+        Self::dial(config, target)
+    }
+
+    /// Sends a message.
+    ///
+    /// # Panics
+    ///
+    /// When the session is over, or its queue is full.
+    #[track_caller]
+    pub fn send(&mut self, session: SessionId, message: Message) {
+        self.endpoint.send(session, message, Instant::now()).expect("its queue has room");
     }
 
     /// Goes on until the condition gives something.

@@ -9,10 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use vmsgr_messenger::msgr2::{
-    AuthNone, Config, Endpoint, EntityAddr, EntityAddrs, EntityType, Event, Message, MessageHeader,
-    Policy, SessionId, Target,
-};
+use vmsgr_messenger::msgr2::{EntityType, Event, Message, MessageHeader};
 use vmsgr_tests::sockets::{check_pattern_to_end, connect, half_close, write_pattern};
 use vmsgr_tests::{Driver, PATIENCE, Pattern, Peer, Process, Vmsgrd, libvmsgr, peer, run};
 
@@ -129,18 +126,6 @@ fn an_echo_in_c_is_built_with_either_library_and_serves() {
     }
 }
 
-/// A client of Ceph's protocol, of an OSD there.
-fn caller(to: SocketAddr) -> (Driver, SessionId) {
-    let now = Instant::now();
-    let config = Config::new(EntityType::CLIENT, EntityAddrs::default());
-    let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
-    let mut endpoint = Endpoint::new(config, auth, now);
-    let (address, entity) = (EntityAddr::msgr2(to, 0), Some(EntityType::OSD));
-    let target = Target { address, entity, policy: Policy::LOSSY_CLIENT, reopen: false };
-    let session = endpoint.connect(target, now).expect("an address");
-    (Driver::new(endpoint, None), session)
-}
-
 #[test]
 fn an_osd_in_c_answers_pings_and_whoever_comes_after_it_goes_on() {
     const PING: u16 = 2;
@@ -154,7 +139,7 @@ fn an_osd_in_c_answers_pings_and_whoever_comes_after_it_goes_on() {
     };
     let mut pong = start("0");
     let address = address(&pong);
-    let (mut driver, session) = caller(address);
+    let (mut driver, session) = Driver::client(address, EntityType::OSD);
     let ping = |driver: &mut Driver, tid| {
         let header = MessageHeader { kind: PING, tid, ..MessageHeader::default() };
         let (front, middle) = (Bytes::new(), Bytes::new());

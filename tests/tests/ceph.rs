@@ -17,17 +17,13 @@ fn client(cluster: &MiniCeph<'_>, keepalive: Option<Keepalive>) -> (Driver, Sess
     let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
     config.nonce = std::process::id();
     config.keepalive = keepalive;
-    let now = Instant::now();
-    let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
-    let mut endpoint = Endpoint::new(config, auth, now);
     let target = Target {
         address: EntityAddr::msgr2(mon, 0),
         entity: Some(EntityType::MON),
         policy: Policy::LOSSY_CLIENT,
         reopen: true,
     };
-    let session = endpoint.connect(target, now).expect("an address");
-    (Driver::new(endpoint, None), session)
+    Driver::dial(config, target)
 }
 
 fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {

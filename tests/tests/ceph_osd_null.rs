@@ -23,20 +23,7 @@ fn osd_null() -> Vmsgrd {
 
 /// A client of an OSD there, and its session.
 fn client(to: SocketAddr) -> (Driver, SessionId) {
-    let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
-    config.nonce = std::process::id();
-    config.outbox_bytes = 1 << 30;
-    let now = Instant::now();
-    let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
-    let mut endpoint = Endpoint::new(config, auth, now);
-    let target = Target {
-        address: EntityAddr::msgr2(to, 0),
-        entity: Some(EntityType::OSD),
-        policy: Policy::LOSSY_CLIENT,
-        reopen: false,
-    };
-    let session = endpoint.connect(target, now).expect("an address");
-    (Driver::new(endpoint, None), session)
+    Driver::client(to, EntityType::OSD)
 }
 
 fn put_struct(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -87,10 +74,6 @@ fn count(daemon: &Vmsgrd, what: &str) -> u64 {
     counts[what].as_u64().unwrap_or_else(|| panic!("no {what} in {counts}"))
 }
 
-fn send(driver: &mut Driver, session: SessionId, message: Message) {
-    driver.endpoint.send(session, message, Instant::now()).expect("its queue has room");
-}
-
 /// Waits for so many replies; each is the one to the next operation, from `first` on.
 fn expect_replies(driver: &mut Driver, first: u64, count: u64, data: usize) {
     let what = format!("{count} replies");
@@ -114,7 +97,7 @@ fn operations_of_every_size_are_answered_in_order() {
         for (code, data) in [(WRITE, 0), (READ, bytes)] {
             let count = if bytes > 100_000 { 8 } else { 64 };
             for tid in tid..tid + count {
-                send(&mut driver, session, operation(tid, code, bytes));
+                driver.send(session, operation(tid, code, bytes));
             }
             expect_replies(&mut driver, tid, count, data);
             tid += count;
@@ -133,9 +116,9 @@ fn an_object_is_as_large_as_was_said() {
     let daemon = Vmsgrd::start(&["-l", "127.0.0.1:0=osd-null,object-bytes=100"]);
     assert_eq!(daemon.listening()[0].service, "osd-null,object-bytes=100");
     let (mut driver, session) = client(daemon.address(0));
-    send(&mut driver, session, operation(1, READ, 64));
+    driver.send(session, operation(1, READ, 64));
     expect_replies(&mut driver, 1, 1, 64);
-    send(&mut driver, session, operation(2, READ, 4096));
+    driver.send(session, operation(2, READ, 4096));
     expect_replies(&mut driver, 2, 1, 100);
 }
 
@@ -194,7 +177,7 @@ fn cephs_own_client_writes_to_it_in_the_place_of_a_real_osd() {
 /// Sends operations, one at a time, and expects each one's reply.
 fn converse(driver: &mut Driver, session: SessionId, tids: std::ops::Range<u64>) {
     for tid in tids {
-        send(driver, session, operation(tid, WRITE, 4096));
+        driver.send(session, operation(tid, WRITE, 4096));
         expect_replies(driver, tid, 1, 0);
     }
 }
@@ -237,7 +220,7 @@ fn clients_that_die_within_a_message_leave_nothing_behind() {
         converse(&mut driver, dying, 1..2);
         let before = daemon.counters().total.bytes_in;
         // No socket takes so much at once.
-        send(&mut driver, dying, operation(2, WRITE, 64 << 20));
+        driver.send(dying, operation(2, WRITE, 64 << 20));
         driver.until("the beginning", PATIENCE, |_| {
             (daemon.counters().total.bytes_in > before + (1 << 20)).then_some(())
         });
@@ -259,7 +242,7 @@ fn who_takes_no_replies_is_not_read_and_gets_them_all_later() {
     let before = resident_bytes(daemon.pid());
     driver.reads = false;
     for tid in 2..OPERATIONS {
-        send(&mut driver, session, operation(tid, WRITE, 64));
+        driver.send(session, operation(tid, WRITE, 64));
     }
     driver.until("a stop", PATIENCE, |_| (daemon.counters().total.paused == 1).then_some(()));
     let more = resident_bytes(daemon.pid()).saturating_sub(before);
@@ -277,7 +260,7 @@ fn a_drain_ends_sessions_and_nothing_is_left_unsaid() {
     let mut daemon = osd_null();
     let (mut driver, session) = client(daemon.address(0));
     for tid in 1..=64 {
-        send(&mut driver, session, operation(tid, READ, 1 << 20));
+        driver.send(session, operation(tid, READ, 1 << 20));
     }
     driver.until("a reply", PATIENCE, |driver| (!driver.deliveries.is_empty()).then_some(()));
     daemon.signal(nix::sys::signal::Signal::SIGTERM);

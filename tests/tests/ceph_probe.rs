@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use vmsgr_messenger::msgr2::{
-    AuthBadMethod, AuthDone, Banner, Control, EntityAddr, EntityType, Envelope, FrameDecoder,
-    Hello, Limits, ServerIdent, Timestamp,
+    AuthBadMethod, AuthDone, Banner, Control, EntityAddr, EntityType, Envelope, FLAG_LOSSY,
+    FrameDecoder, Hello, Limits, MessageHeader, ServerIdent, Tag, Timestamp,
 };
 use vmsgr_tests::sockets::{Refusing, Unanswering};
 use vmsgr_tests::{MiniCeph, Namespace, Nginx, PATIENCE, Process, eventually, peer, run, vmsgrctl};
@@ -107,6 +108,10 @@ fn what_is_no_ceph_daemon_is_named() {
         Some(0x16) => b"\x15\x03\x01\0\x02\x02\x28".to_vec(),
         _ => Vec::new(),
     };
+    let tls_12 = |said: &[u8]| match said.first() {
+        Some(0x16) => b"\x16\x03\x03\0\x7a".to_vec(),
+        _ => Vec::new(),
+    };
     let html = b"<html>\r\n<head><title>400 Bad Request".to_vec();
     for (address, kind) in [
         (saying(|_| b"ceph v027\0\0\0\0".to_vec()), "legacy"),
@@ -115,6 +120,7 @@ fn what_is_no_ceph_daemon_is_named() {
         (saying(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), "http"),
         (saying(move |_| html.clone()), "http"),
         (saying(tls), "tls"),
+        (saying(tls_12), "tls"),
         (saying(|_| b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "not-ceph"),
         (saying(|_| Vec::new()), "closed"),
     ] {
@@ -180,17 +186,24 @@ fn a_server_of_tls_is_named() {
     expect_kind(&[], &said(&server, "ACCEPT "), "tls");
 }
 
-fn say(client: &mut TcpStream, control: &Control) {
+fn frame(tag: Tag, segments: [&[u8]; 4]) -> Vec<u8> {
+    let envelope = Envelope::new(tag, &segments);
+    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+}
+
+fn control(control: &Control) -> Vec<u8> {
     let mut payload = Vec::new();
     control.encode(&mut payload);
-    let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
-    let envelope = Envelope::new(control.tag(), &segments);
-    let bytes: Vec<u8> = envelope.slices(&segments).iter().flat_map(|s| s.to_vec()).collect();
-    client.write_all(&bytes).expect("the client listens");
+    frame(control.tag(), [&payload, &[], &[], &[]])
+}
+
+fn say(client: &mut TcpStream, said: &Control) {
+    client.write_all(&control(said)).expect("the client listens");
 }
 
 /// A monitor without authentication that does with keepalives what the test wants; the keepalives
-/// and the acknowledgements of its own that it got.
+/// and the acknowledgements of its own that it got. It does not wait for a HELLO to say its own,
+/// which comes together with its banner.
 fn monitor(
     keepalive: impl Fn(&mut TcpStream, Timestamp) + Send + 'static,
 ) -> (SocketAddr, thread::JoinHandle<[Vec<Timestamp>; 2]>) {
@@ -198,7 +211,12 @@ fn monitor(
     let address = listener.local_addr().expect("an address");
     let played = thread::spawn(move || {
         let (mut client, peer) = listener.accept().expect("a client");
-        client.write_all(&Banner::OURS.encode()).expect("the client listens");
+        // What is said in two pieces comes at once, and round trips take no time.
+        client.set_nodelay(true).expect("a TCP socket has this option");
+        let peer = EntityAddr::client(peer.ip(), 0);
+        let hello = control(&Control::Hello(Hello { entity: EntityType::MON, peer }));
+        let first = [&Banner::OURS.encode()[..], &hello].concat();
+        client.write_all(&first).expect("the client listens");
         let mut banner = [0; Banner::BYTES];
         client.read_exact(&mut banner).expect("a banner");
         let mut decoder = FrameDecoder::new(Limits::default());
@@ -207,10 +225,7 @@ fn monitor(
             let mut input = &piece[..count];
             while let Some(frame) = decoder.decode(&mut input).expect("a frame") {
                 match Control::decode(frame.tag, &frame.segments[0]).expect("a control frame") {
-                    Control::Hello(_) => {
-                        let peer = EntityAddr::client(peer.ip(), 0);
-                        say(&mut client, &Control::Hello(Hello { entity: EntityType::MON, peer }));
-                    }
+                    Control::Hello(_) => {}
                     Control::AuthRequest(request) if request.method == 1 => {
                         let done = AuthDone { global_id: 1, mode: 1, payload: Default::default() };
                         say(&mut client, &Control::AuthDone(done));
@@ -225,6 +240,7 @@ fn monitor(
                         say(&mut client, &Control::AuthSignature([0; 32]));
                     }
                     Control::ClientIdent(ident) => {
+                        assert_eq!(ident.flags & FLAG_LOSSY, FLAG_LOSSY, "no session is kept");
                         let ident = ServerIdent {
                             addresses: ident.target.into(),
                             gid: 0,
@@ -267,11 +283,21 @@ fn only_the_answer_to_a_keepalive_is_one() {
     let [asked, acknowledged] = played.join().expect("the client has gone");
     assert_eq!((asked.len(), &acknowledged[..]), (1, &[THEIRS][..]));
 
-    let (address, played) = monitor(|client, time| say(client, &Control::Keepalive2Ack(time)));
+    let (address, played) = monitor(|client, time| {
+        // What it has to say besides is passed over.
+        let header = MessageHeader { kind: 4, seq: 1, ..Default::default() }.encode();
+        let map = frame(Tag::Message, [&header, b"a map", &[], &[]]);
+        client.write_all(&map).expect("the client listens");
+        say(client, &Control::Keepalive2Ack(time));
+    });
     let (code, answer) = ask(&[], &address.to_string());
     assert_eq!(code, Some(0), "{answer}");
     expect_round_trips(&answer);
-    assert_eq!(played.join().expect("the client has gone")[0].len(), 4);
+    let [asked, _] = played.join().expect("the client has gone");
+    assert_eq!(asked.len(), 4);
+    let at = |time: &Timestamp| Duration::new(time.seconds.into(), time.nanoseconds);
+    let least = asked.windows(2).map(|two| at(&two[1]) - at(&two[0])).min();
+    assert!(least >= Some(Duration::from_millis(10)), "as it was told to wait: {asked:?}");
 }
 
 #[test]

@@ -29,23 +29,9 @@ fn daemon() -> Vmsgrd {
     Vmsgrd::start(&["-l", "127.0.0.1:0=echo"])
 }
 
-/// A lossy client of an entity there, and its session.
-fn client_of(to: SocketAddr, entity: EntityType) -> (Driver, SessionId) {
-    let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
-    config.nonce = std::process::id();
-    config.outbox_bytes = 1 << 30;
-    let now = Instant::now();
-    let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
-    let mut endpoint = Endpoint::new(config, auth, now);
-    let address = EntityAddr::msgr2(to, 0);
-    let policy = Policy::LOSSY_CLIENT;
-    let target = Target { address, entity: Some(entity), policy, reopen: false };
-    let session = endpoint.connect(target, now).expect("an address");
-    (Driver::new(endpoint, None), session)
-}
-
+/// A client of an OSD there, and its session.
 fn client(to: SocketAddr) -> (Driver, SessionId) {
-    client_of(to, EntityType::OSD)
+    Driver::client(to, EntityType::OSD)
 }
 
 fn object() -> OsdRequest {
@@ -53,12 +39,8 @@ fn object() -> OsdRequest {
     OsdRequest { pool: 1, hash: 7, group: 7, epoch: 3, object, time }
 }
 
-fn send(driver: &mut Driver, session: SessionId, message: Message) {
-    driver.endpoint.send(session, message, Instant::now()).expect("its queue has room");
-}
-
 fn write(driver: &mut Driver, session: SessionId, tid: u64, bytes: usize) {
-    send(driver, session, object().write(tid, 0, Bytes::from(vec![tid as u8; bytes])));
+    driver.send(session, object().write(tid, 0, Bytes::from(vec![tid as u8; bytes])));
 }
 
 /// Sends operations, so many of them at a time, until all are answered in order.
@@ -92,7 +74,7 @@ fn an_application_answers_operations_of_every_size() {
         tid += count;
     }
     for bytes in [64, 4 << 10, 1 << 20, 4 << 20] {
-        send(&mut driver, session, object().read(tid, 0, bytes));
+        driver.send(session, object().read(tid, 0, bytes));
         let reply = driver.message(OSD_OP_REPLY, PATIENCE);
         assert_eq!((reply.header.tid, reply.data.len() as u64), (tid, bytes));
         assert!(reply.data.iter().all(|byte| *byte == 0));

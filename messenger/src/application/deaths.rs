@@ -248,11 +248,38 @@ fn nothing_is_kept_of_one_that_is_detached() {
     scene.stop();
 }
 
+/// How long some have to come back; the others' time is not over in a test.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Waits until those are gone who had this time to come back and have died before.
+fn wait_out(scene: &mut Scene) {
+    let later = scene.attach_as(Attachment { linger: LINGER, ..attachment("later") });
+    let id = later.id;
+    later.die(scene);
+    scene.until("its time is over", |scene| {
+        (!scene.messenger.registry.served.contains_key(&id)).then_some(())
+    });
+}
+
+#[test]
+fn the_time_of_one_that_was_taken_over_ends_with_it() {
+    let mut scene = Scene::new();
+    let before = scene.attach_as(Attachment { linger: LINGER, ..attachment("a") });
+    before.die(&mut scene);
+    scene.until("its end is confirmed", |it| it.messenger.is_departed("a").then_some(()));
+    let again = scene.attach("a");
+    assert!(again.grant.resumed);
+    again.die(&mut scene);
+    scene.until("its end is confirmed", |it| it.messenger.is_departed("a").then_some(()));
+    wait_out(&mut scene);
+    assert!(scene.attach("a").grant.resumed);
+    scene.stop();
+}
+
 #[test]
 fn the_time_of_one_that_has_left_nothing_ends_with_it() {
     let mut scene = Scene::new();
-    let linger = Duration::from_millis(500);
-    let before = scene.attach_as(Attachment { linger, ..attachment("a") });
+    let before = scene.attach_as(Attachment { linger: LINGER, ..attachment("a") });
     before.die(&mut scene);
     scene.until("its end is confirmed", |it| it.messenger.is_departed("a").then_some(()));
     // Of other sizes, so all of it is new; but it has its name.
@@ -261,13 +288,7 @@ fn the_time_of_one_that_has_left_nothing_ends_with_it() {
     let _client = peer(address);
     application.open(&mut scene);
     application.die(&mut scene);
-    // When this one's time is over, that of the first one would be, too.
-    let other = scene.attach_as(Attachment { linger, ..attachment("b") });
-    let id = other.id;
-    other.die(&mut scene);
-    scene.until("the other is gone", |scene| {
-        (!scene.messenger.registry.served.contains_key(&id)).then_some(())
-    });
+    wait_out(&mut scene);
     assert!(scene.attach_as(Attachment { slots: 9, ..attachment("a") }).grant.resumed);
     scene.stop();
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vmsgr_reactor::Doorbell;
 
@@ -11,7 +12,7 @@ use super::shared::Application;
 use crate::connection::Role;
 use crate::ending::Ending;
 use crate::ids::ApplicationId;
-use crate::worker::{Worker, WorkerCore};
+use crate::worker::{Timer, Worker, WorkerCore};
 
 impl Worker {
     /// An application has come, or has come again.
@@ -79,6 +80,14 @@ impl Worker {
             }
         }
         self.say(core, Heard::Departed { application: id });
+    }
+
+    /// An application that has died has so much time to come back, from now on.
+    pub(crate) fn let_linger(&mut self, core: &mut WorkerCore, id: ApplicationId, time: Duration) {
+        let Some(lane) = self.lane_of(id) else { return };
+        let timer = core.arm(time, Timer::Application(id));
+        let before = lane.linger.replace(Some(timer));
+        debug_assert!(before.is_none(), "whoever comes ends the time of the one before");
     }
 
     /// An application is gone for good: each connection is closed behind what was committed.

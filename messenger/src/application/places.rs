@@ -167,3 +167,82 @@ impl Worker {
         self.lanes.iter().find(|lane| lane.application.id == application).map(Rc::clone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::net::{TcpListener, TcpStream as Blocking};
+
+    use vmsgr_reactor::{Budget, Doorbell, Loop, SpinPolicy, mesh};
+
+    use super::*;
+    use crate::application::lane::Held;
+    use crate::application::pool::SlotPool;
+    use crate::census::Census;
+    use crate::name::Service;
+    use crate::options::Options;
+    use crate::shm::geometry::Geometry;
+    use crate::shm::segment::Segment;
+
+    /// A worker with a lane to an application that has a connection here and is gone for good.
+    fn retiring() -> (Loop<Worker>, Rc<Lane>, Arc<Census>) {
+        let geometry = Geometry::new(2, 4, 4096, 4096).unwrap();
+        let application = Application {
+            id: ApplicationId(1),
+            segment: Segment::create(geometry).unwrap().0,
+            slots: SlotPool::new(4, 2),
+            doorbell: Doorbell::new().unwrap(),
+        };
+        let lane = Rc::new(Lane::new(Arc::new(application), 0));
+        lane.attach();
+        let slot = lane.application.slots.reserve(0).unwrap();
+        lane.hold(slot, Held::Over { generation: 1 });
+        lane.retire();
+        let census = Arc::new(Census::new(2, None));
+        let mut worker = Worker::new(0, 2, Arc::new(Options::default()), Arc::clone(&census));
+        worker.lanes.push(Rc::clone(&lane));
+        let port = mesh(3).unwrap().remove(0);
+        let tested = Loop::new(worker, port, SpinPolicy::Auto, Budget::default()).unwrap();
+        (tested, lane, census)
+    }
+
+    /// A slot, as another core takes it before it hands a connection over, or the messenger's thread
+    /// before it has one made.
+    fn reserve(lane: &Lane, census: &Census) -> Reserved {
+        census.enter_anyway(0);
+        let slot = lane.application.slots.reserve(1).unwrap();
+        Reserved { application: Arc::clone(&lane.application), slot, job: 1 }
+    }
+
+    fn nothing_came_of_it(lane: &Lane, census: &Census) {
+        assert_eq!(lane.application.slots.taken(), 1, "its slot is free again");
+        assert_eq!(lane.all_held().len(), 1);
+        assert_eq!(census.of(0), 0);
+    }
+
+    #[test]
+    fn who_is_handed_over_to_an_application_that_is_gone_is_reset() {
+        let (mut tested, lane, census) = retiring();
+        let (worker, core) = tested.handler();
+        let reserved = reserve(&lane, &census);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Blocking::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, peer) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let (socket, service) = (TcpStream::from_std(socket), Service::Applications);
+        worker.adopt(core, Adopted { socket, peer, service, reserved: Some(reserved) });
+        nothing_came_of_it(&lane, &census);
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn nothing_is_made_for_an_application_that_is_gone() {
+        let (mut tested, lane, census) = retiring();
+        let (worker, core) = tested.handler();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let reserved = reserve(&lane, &census);
+        worker.connect_for(core, reserved, listener.local_addr().unwrap());
+        nothing_came_of_it(&lane, &census);
+    }
+}

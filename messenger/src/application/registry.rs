@@ -83,7 +83,7 @@ pub(crate) enum Heard {
     /// It has done something wrong.
     Fault { application: ApplicationId, fault: Fault },
     /// Its time to come back is over.
-    LingerOver { application: ApplicationId, epoch: u64 },
+    LingerOver { application: ApplicationId },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -324,7 +324,6 @@ impl Messenger {
         };
         if let Err(reason) = attached {
             self.registry.events.push_back(Event::Detached { application: id, reason });
-            self.let_linger(id);
         }
     }
 
@@ -338,7 +337,6 @@ impl Messenger {
         if let Err(error) = self.begin_attach(id) {
             let reason = format!("no descriptor is left: {error}");
             self.registry.events.push_back(Event::Detached { application: id, reason });
-            self.let_linger(id);
         }
     }
 
@@ -475,9 +473,10 @@ impl Messenger {
             }
             Heard::Joined { application, job } => self.joined(application, job),
             Heard::Fault { application, fault } => self.evict(application, &fault.to_string()),
-            Heard::LingerOver { application, epoch } => {
-                let gone =
-                    |served: &Served| served.phase == Phase::Departed && served.epoch == epoch;
+            Heard::LingerOver { application } => {
+                // If somebody has come meanwhile, the core hears of it after it has said this, and
+                // confirms it: so it is no time of an earlier one that is over.
+                let gone = |served: &Served| served.phase == Phase::Departed;
                 if self.registry.served.get(&application).is_some_and(gone) {
                     log::info!(
                         "{} did not come back: its connections are closed",
@@ -502,17 +501,12 @@ impl Messenger {
             return self.grant(id);
         }
         served.phase = Phase::Departed;
-        match served.successor.take() {
-            Some(successor) => self.succeed(id, successor),
-            None => self.let_linger(id),
+        let (linger, successor) = (served.linger, served.successor.take());
+        // Also if one comes at once, which ends it: it may fail to.
+        self.post(0, Message::Linger(id, linger));
+        if let Some(successor) = successor {
+            self.succeed(id, successor);
         }
-    }
-
-    /// An application that has died has its time to come back.
-    fn let_linger(&mut self, id: ApplicationId) {
-        let Some(served) = self.registry.served.get(&id) else { return };
-        let linger = (id, served.epoch, served.linger);
-        self.post(0, Message::Linger(Box::new(linger)));
     }
 
     /// Declares to the applications that the messenger's thread is going to sleep; false if one of

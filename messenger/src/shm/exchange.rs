@@ -18,16 +18,9 @@ use rustix::net::{
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::hello::{HELLO_BYTES, Hello, HelloError};
-use super::welcome::{self, ANSWER_BYTES, Answer, AnswerError, Refusal, Welcome};
-
-/// The most descriptors that the kernel passes with one message (SCM_MAX_FD).
-const MAX_DESCRIPTORS: usize = 253;
-
-/// The segment and the doorbells of the application and of the control thread.
-const BESIDE_CORES: usize = 3;
-
-/// The most cores of a daemon that applications can attach to.
-pub const MAX_CORES: usize = MAX_DESCRIPTORS - BESIDE_CORES;
+use super::welcome::{
+    self, ANSWER_BYTES, Answer, AnswerError, BESIDE_CORES, MAX_DESCRIPTORS, Refusal, Welcome,
+};
 
 /// Why a handshake has failed.
 #[derive(Debug, thiserror::Error)]
@@ -227,6 +220,7 @@ fn into_io(error: Errno) -> ExchangeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shm::MAX_CORES;
     use nix::errno::Errno;
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     use nix::sys::eventfd::EventFd;

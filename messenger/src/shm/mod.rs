@@ -45,12 +45,12 @@ mod welcome;
 
 pub use entity::{EntityError, EntityPolicy};
 pub use exchange::{
-    Attached, ExchangeError, MAX_CORES, attach, receive_answer, receive_hello, send_hello,
-    send_refusal, send_welcome,
+    Attached, ExchangeError, attach, receive_answer, receive_hello, send_hello, send_refusal,
+    send_welcome,
 };
 pub use hello::{HELLO_BYTES, Hello, HelloError, VERSION};
 pub use part::Notice;
 pub use path::{MAX_PATH_BYTES, default_path, default_paths};
 pub use policy::{Allow, Denied, Permissions, Policy, Users};
 pub use rule::{Rule, RuleError};
-pub use welcome::{ANSWER_BYTES, Answer, AnswerError, Refusal, Welcome};
+pub use welcome::{ANSWER_BYTES, Answer, AnswerError, MAX_CORES, Refusal, Welcome};

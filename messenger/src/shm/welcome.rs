@@ -5,8 +5,16 @@ use std::fmt;
 use nix::errno::Errno;
 
 use super::bytes::{field, put, text};
-use super::exchange::MAX_CORES;
 use super::hello::VERSION;
+
+/// The most descriptors that the kernel passes with one message (SCM_MAX_FD).
+pub(super) const MAX_DESCRIPTORS: usize = 253;
+
+/// The segment and the doorbells of the application and of the control thread.
+pub(super) const BESIDE_CORES: usize = 3;
+
+/// The most cores of a daemon that applications can attach to.
+pub const MAX_CORES: usize = MAX_DESCRIPTORS - BESIDE_CORES;
 
 /// The length of an answer.
 pub const ANSWER_BYTES: usize = 296;

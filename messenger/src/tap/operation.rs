@@ -190,6 +190,11 @@ mod tests {
             (&[0x2223, 0x2201], Kind::Write, 0x2201),
             (&[0x1202, 0x1201, 0x1301], Kind::Read, 0x1201),
             (&[0x1201, 0x2202], Kind::Write, 0x2202),
+            (&[0x1205], Kind::Read, 0x1205),
+            (&[0x120b], Kind::Read, 0x120b),
+            (&[0x2202], Kind::Write, 0x2202),
+            (&[0x2206], Kind::Write, 0x2206),
+            (&[0x2226], Kind::Write, 0x2226),
             (&[0x2205], Kind::Other, 0x2205),
             (&[0x1202, 0x1301], Kind::Other, 0x1202),
         ] {
@@ -217,6 +222,8 @@ mod tests {
         let later = Operation::decode(&header(9), &front);
         assert_eq!((later.kind, later.code, later.object.len()), (Kind::Read, None, 0));
         assert_eq!(Operation::decode(&header(7), &front).kind, Kind::Other);
+        let both = self::front(b"object", FLAG_READ | FLAG_WRITE, &[]);
+        assert_eq!(Operation::decode(&header(9), &both).kind, Kind::Write);
     }
 
     #[test]

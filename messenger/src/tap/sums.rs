@@ -222,6 +222,35 @@ mod tests {
     }
 
     #[test]
+    fn counts_of_cores_add_up() {
+        let flow = Flow { messages: 1, bytes: 100 };
+        let traffic = Traffic { from_client: flow, from_server: Flow { messages: 2, bytes: 200 } };
+        let of_one = || Sums {
+            connections: 1,
+            blind: Blind { secure: 2, compressed: 3, broken: 4 },
+            messages: [(42, traffic)].into(),
+            control_frames: traffic,
+            in_flight: 5,
+            most_in_flight: 9,
+            untracked: 6,
+            unmatched: 7,
+            abandoned: 8,
+            repeated: 10,
+            ..Sums::default()
+        };
+        let mut sums = of_one();
+        sums.merge(&Sums { most_in_flight: 11, ..of_one() });
+        assert_eq!(sums.connections, 2);
+        assert_eq!(sums.blind, Blind { secure: 4, compressed: 6, broken: 8 });
+        for traffic in [sums.messages[&42], sums.control_frames] {
+            assert_eq!(traffic.from_client, Flow { messages: 2, bytes: 200 });
+            assert_eq!(traffic.from_server, Flow { messages: 4, bytes: 400 });
+        }
+        assert_eq!((sums.in_flight, sums.most_in_flight, sums.untracked), (10, 11, 12));
+        assert_eq!((sums.unmatched, sums.abandoned, sums.repeated), (14, 16, 20));
+    }
+
+    #[test]
     fn latencies_of_cores_add_up() {
         let (mut one, mut other) = (Sums::default(), Sums::default());
         for n in 1..=100 {

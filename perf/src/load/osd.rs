@@ -1,8 +1,9 @@
 //! A load of operations on objects: what the msgr2 clients of a storage cluster put on an OSD.
 //!
 //! Each connection is a client of its own, with a session without authentication and an object of
-//! its own, and keeps so many operations in flight. Every reply is checked: it answers an operation
-//! that is in flight, and says that it succeeded.
+//! its own. In a closed loop it keeps so many operations in flight; in an open loop the clients ask in
+//! turn, at a fixed rate. Every reply is checked: it answers an operation that is in flight, and says
+//! that it succeeded.
 
 mod client;
 mod operations;
@@ -18,8 +19,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
+use super::pace::Pace;
 use super::pattern::Pattern;
-use super::{Outcome, PATIENCE, TICK, Window, connect};
+use super::{OpenLoop, Outcome, PATIENCE, TICK, Window, connect};
 use crate::cores;
 use crate::latency::Latency;
 use crate::msgr2_stream::BUFFER_BYTES;
@@ -39,8 +41,10 @@ pub struct OsdOptions {
     pub address: SocketAddr,
     /// Clients, each with a connection, at least 1.
     pub connections: usize,
-    /// Operations in flight of each client, at least 1.
+    /// Operations in flight of each client, at least 1. Without meaning in an open loop.
     pub depth: usize,
+    /// Operations a second of all clients together, above 0: an open loop. Without it, a closed one.
+    pub rate: Option<f64>,
     /// Bytes of an operation's data.
     pub size: usize,
     /// Share of the operations that read instead of writing, from 0 to 1.
@@ -77,6 +81,8 @@ pub fn run(options: &OsdOptions, stop: &AtomicBool) -> Result<Outcome> {
     let latency = load.tally.latency.percentiles();
     let mut outcome = window.close(load.replies(), latency, options.size, ready_per_wait)?;
     outcome.silent_connections = load.clients.iter().filter(|client| client.replies == 0).count();
+    outcome.open_loop =
+        options.rate.map(|rate| OpenLoop { rate, unanswered: load.outstanding() as u64 });
     if let Some(duration) = options.probe {
         let (probe, before) = (Probe::begin(&options.servers)?, load.replies());
         load.turn_until(Instant::now() + duration)?;
@@ -94,12 +100,14 @@ struct Load<'a> {
     /// A timer in the epoll set instead of a time-out of the wait.
     clock: TimerFd,
     clients: Vec<Client>,
+    /// In an open loop.
+    pace: Option<Pace>,
     buffer: Vec<u8>,
     tally: Tally,
     /// Waits, and the clients that they found ready, since the last clear.
     waits: u64,
     ready: u64,
-    /// The last tick that found an operation completed.
+    /// The last tick that found an operation completed, or none to complete.
     progress: Instant,
     /// Operations that were completed by then.
     completed: u64,
@@ -125,8 +133,9 @@ impl<'a> Load<'a> {
             epoll,
             clock,
             clients,
+            pace: options.rate.map(|rate| Pace::new(rate, Instant::now())),
             buffer: vec![0; BUFFER_BYTES],
-            tally: Tally { latency: Latency::new(), completed: 0, refill: true },
+            tally: Tally { latency: Latency::new(), completed: 0, refill: options.rate.is_none() },
             waits: 0,
             ready: 0,
             progress: Instant::now(),
@@ -142,6 +151,8 @@ impl<'a> Load<'a> {
     /// Asks for nothing more, and reads what is still to come.
     fn drain(&mut self) -> Result<()> {
         self.tally.refill = false;
+        self.pace = None;
+        self.clients.iter_mut().for_each(Client::forget_due);
         while self.outstanding() > 0 {
             self.turn()?;
         }
@@ -159,14 +170,21 @@ impl<'a> Load<'a> {
         self.clients.iter().map(|client| client.replies).sum()
     }
 
+    /// Operations that were asked for or are due, and are not answered.
     fn outstanding(&self) -> usize {
-        self.clients.iter().map(Client::in_flight).sum()
+        self.clients.iter().map(Client::outstanding).sum()
     }
 
     /// One wait, and everything it brought: all reads, then all writes. True when the clock ticked.
     fn turn(&mut self) -> Result<bool> {
         let mut events = [EpollEvent::empty(); BATCH];
-        let ready = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+        let mut time_out = EpollTimeout::NONE;
+        if self.pace.is_some() {
+            self.ask_for_what_is_due()?;
+            // The generator must not be late itself, so it does not sleep: it has its own core.
+            time_out = EpollTimeout::ZERO;
+        }
+        let ready = match self.epoll.wait(&mut events, time_out) {
             Err(Errno::EINTR) => 0,
             other => other.context("epoll_wait")?,
         };
@@ -196,6 +214,25 @@ impl<'a> Load<'a> {
         Ok(ticked)
     }
 
+    /// Open loop: every operation whose time has come, each of the next client in turn.
+    fn ask_for_what_is_due(&mut self) -> Result<()> {
+        let (now, clients) = (Instant::now(), self.clients.len());
+        let (mut first, mut count) = (0, 0);
+        while let Some((number, due)) = self.pace.as_mut().and_then(|pace| pace.next(now)) {
+            let index = (number % clients as u64) as usize;
+            self.clients[index].schedule(due);
+            if count == 0 {
+                first = index;
+            }
+            count += 1;
+        }
+        for step in 0..count.min(clients) {
+            let index = (first + step) % clients;
+            self.clients[index].flush(&self.epoll).with_context(|| self.name(index))?;
+        }
+        Ok(())
+    }
+
     fn name(&self, index: usize) -> String {
         format!("client {index} of {}", self.options.address)
     }
@@ -203,7 +240,8 @@ impl<'a> Load<'a> {
     /// Whether to go on, asked once a tick.
     fn check(&mut self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
-        if self.tally.completed != self.completed {
+        let nothing_to_do = self.outstanding() == 0 && self.clients.iter().all(Client::is_open);
+        if self.tally.completed != self.completed || nothing_to_do {
             (self.completed, self.progress) = (self.tally.completed, Instant::now());
         }
         if self.progress.elapsed() > PATIENCE {

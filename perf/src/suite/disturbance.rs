@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::summary::Measured;
+use super::measured::Measured;
 use crate::proc;
 use crate::workload::Kind;
 

@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use svg::Document;
 
+use super::measured::Figure;
 use super::peer::Peer;
 use super::report::Report;
-use super::summary::{CPU, FRONT_CPU, Figure, RATE, Section};
+use super::summary::{CPU, FRONT_CPU, RATE, Section};
 use crate::load::Outcome;
 use crate::picture::grid::{Mark, Panel, Row, grid};
 use crate::table::{escape, figure, rate};

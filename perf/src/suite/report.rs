@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Options;
 use super::machine::Machine;
+use super::measured::Figure;
 use super::peer::Peer;
 use super::summary::{
-    CALLS, CPU, FRONT_CALLS, FRONT_CPU, Figure, LAST_CALLS, LAST_CPU, OWN_CPU, P50, P99, RATE,
-    RUNG, SAVED, Section, Spread,
+    CALLS, CPU, FRONT_CALLS, FRONT_CPU, LAST_CALLS, LAST_CPU, OWN_CPU, P50, P99, RATE, RUNG, SAVED,
+    Section, Spread,
 };
 use super::verdict::{Verdict, verdict};
 use crate::load::WARM_UP;

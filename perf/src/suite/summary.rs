@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::disturbance::Disturbance;
+use super::measured::{Figure, Measured};
 use super::peer::{Absent, Peer};
 use crate::load::Outcome;
-use crate::load::idle::IdleOutcome;
 use crate::proc::Usage;
 use crate::workload::{Kind, Workload};
 
@@ -33,44 +33,6 @@ impl Sample {
         self.disturbance.is_negligible()
     }
 }
-
-/// What the generator came back with.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "each name is its meaning")]
-pub enum Measured {
-    Load(Outcome),
-    Idle(IdleOutcome),
-}
-
-impl Measured {
-    /// How long it was measured.
-    pub fn seconds(&self) -> f64 {
-        match self {
-            Self::Load(outcome) => outcome.seconds,
-            Self::Idle(outcome) => outcome.seconds,
-        }
-    }
-
-    /// What the server used.
-    pub fn server(&self) -> Option<Usage> {
-        match self {
-            Self::Load(outcome) => outcome.server,
-            Self::Idle(outcome) => outcome.server,
-        }
-    }
-
-    /// A figure of a load; none of an idle one.
-    fn load(&self, figure: Figure) -> Option<f64> {
-        match self {
-            Self::Load(outcome) => figure(outcome),
-            Self::Idle(_) => None,
-        }
-    }
-}
-
-/// Reads one figure of what a load brought.
-pub type Figure = fn(&Outcome) -> Option<f64>;
 
 /// Messages per second.
 pub const RATE: Figure = |outcome| Some(outcome.messages_per_s());

@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::measured::Figure;
 use super::peer::Peer;
-use super::summary::{CPU, Figure, P50, P99, RATE, Section};
+use super::summary::{CPU, P50, P99, RATE, Section};
 use crate::workload::{Kind, Workload};
 
 /// Least share of the fastest reference's messages per second.
@@ -220,8 +221,9 @@ fn at_rest(section: &Section) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::disturbance::Disturbance;
+    use super::super::measured::Measured;
+    use super::super::summary::Sample;
     use super::super::summary::tests::sample;
-    use super::super::summary::{Measured, Sample};
     use super::*;
     use crate::load::idle::IdleOutcome;
     use crate::proc::Usage;

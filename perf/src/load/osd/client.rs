@@ -22,9 +22,12 @@ pub struct Tally {
     pub latency: Latency,
     /// Operations that were answered, ever.
     pub completed: u64,
-    /// Each answer is followed by a new operation: until it is over.
+    /// Each answer is followed by a new operation: a closed loop, until it is over.
     pub refill: bool,
 }
+
+/// Operations that are handed to the endpoint at a time in an open loop, where any number may be due.
+const AHEAD: usize = 64;
 
 /// An endpoint with one session, and its operations.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ pub struct Client {
     stream: Msgr2Stream,
     session: SessionId,
     operations: Operations,
+    /// Operations that are asked for when there is a session, in a closed loop.
+    depth: usize,
+    /// Operations that the endpoint has room for.
+    ahead: usize,
     /// Messages pass.
     open: bool,
     /// Replies since the count was last cleared.
@@ -51,8 +58,11 @@ impl Client {
         let now = Instant::now();
         let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
         config.nonce = std::process::id().wrapping_mul(1 << 12).wrapping_add(index as u32);
-        // Whatever may be in flight has room there.
-        config.outbox_bytes = (2 * options.depth).saturating_mul(options.size + 1024);
+        let (depth, ahead) = match options.rate {
+            Some(_) => (0, AHEAD),
+            None => (options.depth, options.depth),
+        };
+        config.outbox_bytes = (2 * ahead).saturating_mul(options.size + 1024);
         let auth = AuthNone::new(EntityType::CLIENT, "bench", 0);
         let mut endpoint = Endpoint::new(config, Box::new(auth), now);
         let target = Target {
@@ -66,7 +76,9 @@ impl Client {
         let id = endpoint.connected(session, now).context("the session wants no stream")?;
         let stream = Msgr2Stream::new(socket, id, index as u64, epoll)?;
         let operations = Operations::new(index, options, data);
-        let mut client = Self { endpoint, stream, session, operations, open: false, replies: 0 };
+        let (open, replies) = (false, 0);
+        let mut client =
+            Self { endpoint, stream, session, operations, depth, ahead, open, replies };
         client.flush(epoll)?;
         Ok(client)
     }
@@ -76,12 +88,23 @@ impl Client {
         self.open
     }
 
-    /// Operations that were asked for and are not answered.
-    pub fn in_flight(&self) -> usize {
-        self.operations.in_flight()
+    /// Operations that were asked for or are due, and are not answered.
+    pub fn outstanding(&self) -> usize {
+        self.operations.in_flight() + self.operations.due()
     }
 
-    /// Takes what came: each reply is checked, counted, and followed by the next operation.
+    /// An operation is due at this time; it is asked for with the next flush.
+    pub fn schedule(&mut self, due: Instant) {
+        self.operations.schedule(due);
+    }
+
+    /// Forgets the operations that were not asked for yet.
+    pub fn forget_due(&mut self) {
+        self.operations.forget_due();
+    }
+
+    /// Takes what came: each reply is checked, counted, and in a closed loop followed by the next
+    /// operation.
     pub fn receive(
         &mut self,
         ready: EpollFlags,
@@ -91,13 +114,13 @@ impl Client {
         let Self { endpoint, stream, operations, replies, .. } = self;
         let open = stream.receive(endpoint, ready, buffer, |endpoint, received| {
             let now = Instant::now();
-            let (place, took) = operations.answered(&received, now)?;
+            let took = operations.answered(&received, now)?;
             tally.latency.record(took, 1);
             tally.completed += 1;
             *replies += 1;
             endpoint.taken(received.session, 1, received.bytes() as u64, now);
             if tally.refill {
-                endpoint.send(received.session, operations.next(place, now), now)?;
+                operations.schedule(now);
             }
             Ok(())
         })?;
@@ -114,17 +137,24 @@ impl Client {
             if matches!(event, Event::Opened { .. }) {
                 self.open = true;
                 let now = Instant::now();
-                for place in 0..self.operations.depth() {
-                    let message = self.operations.next(place, now);
-                    self.endpoint.send(self.session, message, now)?;
-                }
+                (0..self.depth).for_each(|_| self.operations.schedule(now));
             }
         }
         Ok(())
     }
 
-    /// Writes what waits.
+    /// Asks for what is due and writes what waits, as far as the kernel takes it.
     pub fn flush(&mut self, epoll: &Epoll) -> Result<()> {
-        self.stream.flush(&mut self.endpoint, epoll)
+        self.stream.flush(&mut self.endpoint, epoll)?;
+        while self.open && self.operations.due() > 0 && !self.stream.is_blocked() {
+            // Nothing waits in the endpoint, so there is room for as many.
+            let now = Instant::now();
+            for _ in 0..self.ahead {
+                let Some(message) = self.operations.next() else { break };
+                self.endpoint.send(self.session, message, now)?;
+            }
+            self.stream.flush(&mut self.endpoint, epoll)?;
+        }
+        Ok(())
     }
 }

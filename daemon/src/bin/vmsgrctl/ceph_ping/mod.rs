@@ -173,21 +173,28 @@ impl Outcome {
 
     /// Asks the addresses of the target in order, until one can be connected to.
     fn probe(&self, args: &Args) -> Result<(Wire, Found), Diagnosis> {
-        let mut addresses = args.target.resolve().map_err(Diagnosis::Unresolved)?.into_iter();
-        let mut probed = match addresses.next() {
-            Some(address) => ask(address, args.timeout),
-            None => unreachable!("a name without addresses is not resolved"),
-        };
-        for address in addresses {
-            match probed {
-                Err(Diagnosis::Refused | Diagnosis::Filtered(_) | Diagnosis::Unreachable(_)) => {
-                    probed = ask(address, args.timeout);
-                }
-                _ => break,
-            }
-        }
-        probed
+        let addresses = args.target.resolve().map_err(Diagnosis::Unresolved)?;
+        first_reached(addresses, |address| ask(address, args.timeout))
     }
+}
+
+/// What comes of the first address that can be connected to, or of the last one if none can.
+fn first_reached<T>(
+    addresses: Vec<SocketAddr>,
+    mut ask: impl FnMut(SocketAddr) -> Result<T, Diagnosis>,
+) -> Result<T, Diagnosis> {
+    let mut asked = None;
+    for address in addresses {
+        match ask(address) {
+            Err(
+                unreached @ (Diagnosis::Refused
+                | Diagnosis::Filtered(_)
+                | Diagnosis::Unreachable(_)),
+            ) => asked = Some(Err(unreached)),
+            reached => return reached,
+        }
+    }
+    asked.unwrap_or_else(|| unreachable!("a name without addresses is not resolved"))
 }
 
 /// Asks the daemon at one address, and what is there that says nothing.
@@ -197,5 +204,30 @@ fn ask(address: SocketAddr, time_out: Duration) -> Result<(Wire, Found), Diagnos
             Err(Diagnosis::Tls)
         }
         probed => probed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_asked_in_turn_until_one_is_there() {
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let ask = |answers: &[&dyn Fn() -> Result<u16, Diagnosis>]| {
+            let addresses = (0..answers.len() as u16).map(address).collect();
+            let mut asked = 0;
+            let outcome = first_reached(addresses, |address| {
+                asked += 1;
+                answers[usize::from(address.port())]()
+            });
+            (outcome.map_err(|diagnosis| diagnosis.name()), asked)
+        };
+        let refused = || Err(Diagnosis::Refused);
+        let filtered = || Err(Diagnosis::Filtered(Duration::ZERO));
+        let legacy = || Err(Diagnosis::Legacy);
+        assert_eq!(ask(&[&refused, &filtered, &|| Ok(2), &|| Ok(3)]), (Ok(2), 3));
+        assert_eq!(ask(&[&legacy, &|| Ok(1)]), (Err("legacy"), 1), "something is there");
+        assert_eq!(ask(&[&refused, &filtered]), (Err("filtered"), 2));
     }
 }

@@ -171,5 +171,28 @@ mod tests {
         let outcomes: Vec<_> =
             (0..9).map(|n| direction.take(2 + (n << 20), &piece, 1 << 20, |_| ())).collect();
         assert!(outcomes[..8].iter().all(Result::is_ok) && outcomes[8].is_err());
+        // Of one that came early it is known at once that some was not captured.
+        let mut direction = Direction::new();
+        direction.begin(0);
+        assert_eq!(direction.take(5, b"abc", 9, |_| ()), Err(Gap));
+    }
+
+    #[test]
+    fn only_so_many_pieces_wait_at_a_time_and_those_that_waited_count_no_more() {
+        let mut direction = Direction::new();
+        direction.begin(0);
+        let mut take = |at: usize| direction.take(1 + at as u32, b"x", 1, |_| ());
+        assert!((1..=MOST_PIECES).all(|n| take(2 * n).is_ok()));
+        assert_eq!(take(2 * MOST_PIECES + 2), Err(Gap));
+
+        let mut direction = Direction::new();
+        direction.begin(0);
+        let piece = vec![0; MOST_WAITING / 2];
+        for n in 0..6 {
+            // Each two in the other order.
+            let at = (n ^ 1) * piece.len();
+            assert_eq!(direction.take(1 + at as u32, &piece, piece.len(), |_| ()), Ok(()), "{n}");
+        }
+        assert!(!direction.is_waiting());
     }
 }

@@ -159,16 +159,50 @@ mod tests {
             (Linktype::ETHERNET, ethernet(&[8, 0], &four)),
             (Linktype::ETHERNET, ethernet(&[0x86, 0xdd], &six)),
             (Linktype::ETHERNET, ethernet(&[0x81, 0, 0, 7, 8, 0], &four)),
+            (Linktype::ETHERNET, ethernet(&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 8, 8, 0], &four)),
             (Linktype::ETHERNET, [&ethernet(&[8, 0], &four)[..], &[0; 6]].concat()),
             (Linktype::LINUX_SLL, with(&[&[0; 14][..], &[8, 0]].concat(), &four)),
             (Linktype::LINUX_SLL2, with(&[&[8, 0][..], &[0; 18]].concat(), &four)),
             (Linktype::NULL, with(&[2, 0, 0, 0], &four)),
+            (Linktype::LOOP, with(&[0, 0, 0, 2], &four)),
             (Linktype::RAW, six.clone()),
+            (Linktype(12), four.clone()),
         ] {
             let segment = of_packet(link, &data).unwrap();
             assert_eq!((segment.payload, segment.length), (&b"ceph"[..], 4), "{link:?}");
-            assert_eq!((segment.to.port(), segment.sequence), (3300, 9));
+            assert_eq!((segment.from.port(), segment.to.port()), (0x1234, 3300));
+            assert_eq!(segment.sequence, 9);
             assert!(segment.ack && !segment.syn && !segment.fin && !segment.rst);
+        }
+    }
+
+    #[test]
+    fn each_flag_is_one_bit() {
+        for bit in 0..8 {
+            let mut data = ipv4(b"");
+            data[20 + 13] = 1 << bit;
+            let segment = of_packet(Linktype::RAW, &data).unwrap();
+            let flags = [segment.fin, segment.syn, segment.rst, segment.ack];
+            assert_eq!(flags, [0, 1, 2, 4].map(|at| at == bit), "{bit}");
+        }
+    }
+
+    #[test]
+    fn a_packet_without_a_length_yet_is_as_long_as_it_was_captured() {
+        for (mut data, at) in [(ipv4(b"ceph"), 2), (ipv6(b"ceph"), 4)] {
+            data[at..at + 2].fill(0);
+            let segment = of_packet(Linktype::RAW, &data).unwrap();
+            assert_eq!((segment.payload, segment.length), (&b"ceph"[..], 4));
+        }
+    }
+
+    #[test]
+    fn fragments_are_no_segments() {
+        // More of them follow; it is one of those; both.
+        for fragment in [[0x20, 0], [0, 1], [0x3f, 0xff]] {
+            let mut data = ipv4(b"ceph");
+            data[6..8].copy_from_slice(&fragment);
+            assert_eq!(of_packet(Linktype::RAW, &data), None, "{fragment:?}");
         }
     }
 
