@@ -143,7 +143,7 @@ macro_rules! take_apart {
         let (mut decoder, mut count) = ($decoder, 0);
         for mut piece in $bytes.chunks($at_a_time) {
             while let Some(frame) = decoder.decode(&mut piece).expect("it is right") {
-                black_box(frame);
+                black_box(&frame);
                 count += 1;
             }
         }
