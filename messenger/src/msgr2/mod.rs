@@ -54,6 +54,7 @@ mod event;
 mod failure;
 mod follower;
 mod frame;
+mod gcm;
 mod header;
 mod ids;
 mod keepalive;
