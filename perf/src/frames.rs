@@ -1,7 +1,9 @@
 //! Frames of msgr2: how fast they are made and taken apart, beside the checksum and the cipher
 //! alone that they cannot do without.
 //!
-//! What is compared is a ratio within a round, in which each subject has its turn.
+//! What is compared is a ratio within a round, in which each subject has its turn. It is taken to the
+//! checksum or the cipher over the data alone, and over as many bytes as a frame makes of them, in one
+//! piece. These have their keys made before, and go through memory that is as warm as a frame's.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -21,17 +23,29 @@ const SIZES: [usize; 2] = [4 << 10, 4 << 20];
 /// Each subject's turn.
 const TURN: Duration = Duration::from_millis(60);
 
+/// Bytes to go through between two looks at the clock: a look takes as long as the crc of a kilobyte.
+const BATCH: usize = 1 << 20;
+
+/// What the daemon reads at once.
+const READ: usize = 256 << 10;
+
 const SECRET: [u8; 40] = [7; 40];
 
 /// Front of a message, as long as that of an operation of an OSD.
 const FRONT: [u8; 217] = [1; 217];
 
-/// Something that is done to data; gives how often the data was gone through.
-type Subject = (&'static str, Baseline, Box<dyn FnMut(&mut Data) -> u64>);
+/// What a crc has to cover beside the data: preamble, header, front.
+const AROUND_IN_CRC: usize = 28 + MessageHeader::BYTES + FRONT.len();
 
-/// What a subject is set against.
+/// What is sealed beside the data: the first unit, the front with its padding, the epilogue.
+const AROUND_IN_SECURE: usize = 80 + FRONT.len().next_multiple_of(16) + 16;
+
+/// Something that is done to data; gives how often the data was gone through.
+type Work = Box<dyn FnMut(&mut Data) -> usize>;
+
+/// What a subject is set against: the first two subjects of its own kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Baseline {
+enum Kind {
     Crc,
     Aes,
 }
@@ -39,9 +53,13 @@ enum Baseline {
 /// Data, as it is and in frames.
 struct Data {
     plain: Vec<u8>,
-    frame: Vec<u8>,
-    /// Of one direction in order: none of them opens twice.
-    sealed: Vec<Vec<u8>>,
+    /// The same and what else a frame has: as many bytes.
+    with_around: Vec<u8>,
+    /// A few frames, one behind the other.
+    frames: Vec<u8>,
+    /// The same sealed. Of one direction in order: none of them opens twice with one opener.
+    sealed: Vec<u8>,
+    count: usize,
     scratch: Vec<u8>,
 }
 
@@ -56,119 +74,153 @@ fn secrets(side: Side) -> (FrameSealer, SecureFrameDecoder) {
 impl Data {
     fn new(bytes: usize) -> Self {
         let plain: Vec<u8> = (0..bytes).map(|i| (i * 7) as u8).collect();
+        // So many that an opener's key counts for little, and so few that they stay in the cache.
+        let count = (READ / bytes).max(1);
         let header = header();
         let segments: [&[u8]; 4] = [&header, &FRONT, &[], &plain];
         let envelope = Envelope::new(Tag::Message, &segments);
-        let frame = envelope.slices(&segments).iter().flat_map(|s| s.to_vec()).collect();
+        let frame: Vec<u8> = envelope.slices(&segments).iter().flat_map(|s| s.to_vec()).collect();
         let (mut sealer, _) = secrets(Side::Initiator);
-        let count = ((8 << 20) / bytes).clamp(4, 512);
-        let sealed = (0..count).map(|_| {
-            let mut out = Vec::new();
-            sealer.seal(Tag::Message, &segments, &mut out).expect("nonces are left");
-            out
-        });
-        let sealed = sealed.collect();
-        Self { plain, frame, sealed, scratch: Vec::with_capacity(bytes + 1024) }
+        let mut sealed = Vec::new();
+        for _ in 0..count {
+            sealer.seal(Tag::Message, &segments, &mut sealed).expect("nonces are left");
+        }
+        let with_around = vec![3; bytes + AROUND_IN_CRC.max(AROUND_IN_SECURE)];
+        let scratch = vec![0; bytes + 1024];
+        Self { frames: frame.repeat(count), plain, with_around, sealed, count, scratch }
+    }
+
+    /// Bytes of the first so many of the frames.
+    fn frames(&self, count: usize) -> &[u8] {
+        &self.frames[..self.frames.len() / self.count * count]
     }
 }
 
-/// AES-128-GCM of a crate with the interface that ring has and aws-lc-rs shares.
-macro_rules! aes_gcm_of {
-    ($crypto:ident) => {
-        |data: &mut Data| {
-            use $crypto::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-            let key = UnboundKey::new(&AES_128_GCM, &SECRET[..16]).expect("16 bytes");
-            let nonce = Nonce::assume_unique_for_key([0; 12]);
-            let key = LessSafeKey::new(key);
-            let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut data.plain);
-            let _ = black_box(tag.expect("it is short enough"));
-            1
-        }
-    };
+fn crc32c(bytes: &[u8]) -> usize {
+    black_box(crc_fast::crc32_iscsi(bytes));
+    1
 }
 
-fn subjects() -> Vec<Subject> {
+/// AES-128-GCM of aws-lc-rs, from one place to another, as it is with what has to be kept.
+fn aws_lc_rs() -> impl FnMut(&[u8], &mut [u8]) -> usize {
+    use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &SECRET[..16]).expect("16 bytes"));
+    move |bytes, out| {
+        let nonce = Nonce::assume_unique_for_key([0; 12]);
+        let (out, mut tag) = (&mut out[..bytes.len()], [0; 16]);
+        key.seal_out_of_place_scatter(nonce, Aad::empty(), bytes, out, &[], &mut tag)
+            .expect("it is short enough");
+        black_box(tag);
+        1
+    }
+}
+
+/// That of ring, in place.
+fn ring() -> impl FnMut(&mut [u8]) -> usize {
+    use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &SECRET[..16]).expect("16 bytes"));
+    move |bytes| {
+        let nonce = Nonce::assume_unique_for_key([0; 12]);
+        let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), bytes);
+        let _ = black_box(tag.expect("it is short enough"));
+        1
+    }
+}
+
+/// That of RustCrypto, in place.
+fn rust_crypto() -> impl FnMut(&mut [u8]) -> usize {
+    let key = Aes128Gcm::new((&[7; 16]).into());
+    move |bytes| {
+        let tag = key.encrypt_inout_detached((&[0; 12]).into(), &[], bytes.into());
+        let _ = black_box(tag.expect("it is short enough"));
+        1
+    }
+}
+
+/// Takes frames apart, given so many bytes at a time; how many there were.
+macro_rules! take_apart {
+    ($decoder:expr, $bytes:expr, $at_a_time:expr) => {{
+        let (mut decoder, mut count) = ($decoder, 0);
+        for mut piece in $bytes.chunks($at_a_time) {
+            while let Some(frame) = decoder.decode(&mut piece).expect("it is right") {
+                black_box(&frame);
+                count += 1;
+            }
+        }
+        count
+    }};
+}
+
+fn subjects() -> Vec<(&'static str, Kind, Work)> {
+    let plain = || FrameDecoder::new(Limits::default());
     let (mut sealer, _) = secrets(Side::Initiator);
+    let (mut aws, mut aws_around, mut ring, mut rust_crypto) =
+        (aws_lc_rs(), aws_lc_rs(), ring(), rust_crypto());
+    let encode = |data: &mut Data| {
+        let header = header();
+        let segments: [&[u8]; 4] = [&header, &FRONT, &[], &data.plain];
+        black_box(Envelope::new(Tag::Message, &segments).slices(&segments));
+        1
+    };
+    let seal = move |data: &mut Data| {
+        let header = header();
+        data.scratch.clear();
+        let segments: [&[u8]; 4] = [&header, &FRONT, &[], &data.plain];
+        sealer.seal(Tag::Message, &segments, &mut data.scratch).expect("nonces are left");
+        black_box(&data.scratch);
+        1
+    };
+    let aws_alone = move |data: &mut Data| {
+        data.scratch.resize(data.with_around.len(), 0);
+        aws(&data.plain, &mut data.scratch)
+    };
+    let aws_around = move |data: &mut Data| {
+        data.scratch.resize(data.with_around.len(), 0);
+        let bytes = data.plain.len() + AROUND_IN_SECURE;
+        aws_around(&data.with_around[..bytes], &mut data.scratch)
+    };
+    let crc_around =
+        |data: &mut Data| crc32c(&data.with_around[..data.plain.len() + AROUND_IN_CRC]);
+    let open_by_reads = |data: &mut Data| take_apart!(secrets(Side::Acceptor).1, data.sealed, READ);
     vec![
-        (
-            "crc32c",
-            Baseline::Crc,
-            Box::new(|data| {
-                black_box(crc_fast::crc32_iscsi(&data.plain));
-                1
-            }),
-        ),
-        (
-            "encode, crc",
-            Baseline::Crc,
-            Box::new(|data| {
-                let header = header();
-                let segments: [&[u8]; 4] = [&header, &FRONT, &[], &data.plain];
-                black_box(Envelope::new(Tag::Message, &segments).slices(&segments));
-                1
-            }),
-        ),
+        ("crc32c", Kind::Crc, Box::new(|data| crc32c(&data.plain))),
+        ("crc32c, a frame's bytes", Kind::Crc, Box::new(crc_around)),
+        ("encode, crc", Kind::Crc, Box::new(encode)),
         (
             "decode, crc",
-            Baseline::Crc,
-            Box::new(|data| {
-                let mut decoder = FrameDecoder::new(Limits::default());
-                let frame = decoder.decode(&mut &data.frame[..]).expect("it is right");
-                black_box(frame.expect("it is whole"));
-                1
-            }),
-        ),
-        ("aes-128-gcm, aws-lc-rs", Baseline::Aes, Box::new(aes_gcm_of!(aws_lc_rs))),
-        ("aes-128-gcm, ring", Baseline::Aes, Box::new(aes_gcm_of!(ring))),
-        (
-            "aes-128-gcm, RustCrypto",
-            Baseline::Aes,
-            Box::new(|data| {
-                let key = Aes128Gcm::new((&[7; 16]).into());
-                let tag = key.encrypt_inout_detached(
-                    (&[0; 12]).into(),
-                    &[],
-                    data.plain.as_mut_slice().into(),
-                );
-                let _ = black_box(tag.expect("it is short enough"));
-                1
-            }),
+            Kind::Crc,
+            Box::new(move |data| take_apart!(plain(), data.frames(1), READ.max(data.frames.len()))),
         ),
         (
-            "encode, secure",
-            Baseline::Aes,
-            Box::new(move |data| {
-                let header = header();
-                data.scratch.clear();
-                let segments: [&[u8]; 4] = [&header, &FRONT, &[], &data.plain];
-                sealer.seal(Tag::Message, &segments, &mut data.scratch).expect("nonces are left");
-                black_box(&data.scratch);
-                1
-            }),
+            "decode, crc, by reads",
+            Kind::Crc,
+            Box::new(move |data| take_apart!(plain(), data.frames, READ)),
         ),
+        ("aes-128-gcm", Kind::Aes, Box::new(aws_alone)),
+        ("aes-128-gcm, a frame's bytes", Kind::Aes, Box::new(aws_around)),
+        ("aes-128-gcm, ring", Kind::Aes, Box::new(move |data| ring(&mut data.plain))),
+        ("aes-128-gcm, RustCrypto", Kind::Aes, Box::new(move |data| rust_crypto(&mut data.plain))),
+        ("encode, secure", Kind::Aes, Box::new(seal)),
         (
             "decode, secure",
-            Baseline::Aes,
-            Box::new(|data| {
-                let (_, mut opener) = secrets(Side::Acceptor);
-                for sealed in &data.sealed {
-                    let frame = opener.decode(&mut &sealed[..]).expect("it is right");
-                    black_box(frame.expect("it is whole"));
-                }
-                data.sealed.len() as u64
-            }),
+            Kind::Aes,
+            Box::new(|data| take_apart!(secrets(Side::Acceptor).1, data.sealed, data.sealed.len())),
         ),
+        ("decode, secure, by reads", Kind::Aes, Box::new(open_by_reads)),
     ]
 }
 
-/// GB/s of one turn.
-fn turn(data: &mut Data, subject: &mut dyn FnMut(&mut Data) -> u64) -> f64 {
-    let bytes = data.plain.len() as f64;
+/// GB/s of data in one turn.
+fn turn(data: &mut Data, work: &mut dyn FnMut(&mut Data) -> usize) -> f64 {
+    let bytes = data.plain.len();
     let (mut times, start) = (0, Instant::now());
     while start.elapsed() < TURN {
-        times += subject(data);
+        let batch = times + BATCH.div_ceil(bytes);
+        while times < batch {
+            times += work(data);
+        }
     }
-    times as f64 * bytes / start.elapsed().as_secs_f64() / 1e9
+    (times * bytes) as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -178,26 +230,29 @@ fn median(mut figures: Vec<f64>) -> f64 {
 
 /// Measures so many rounds, and sets each subject against what it cannot do without: medians.
 pub fn run(rounds: usize) -> Table {
-    let mut table = Table::new(["subject", "data", "GB/s", "of crc32c or AES alone"]);
+    let mut table =
+        Table::new(["subject", "data", "GB/s", "of it alone", "of it alone, a frame's bytes"]);
     for bytes in SIZES {
         let mut data = Data::new(bytes);
         let mut subjects = subjects();
         let mut figures = vec![Vec::new(); subjects.len()];
         for _ in 0..rounds {
-            for ((_, _, subject), figures) in subjects.iter_mut().zip(&mut figures) {
-                figures.push(turn(&mut data, subject));
+            for ((_, _, work), figures) in subjects.iter_mut().zip(&mut figures) {
+                figures.push(turn(&mut data, work));
             }
         }
-        for (index, (name, baseline, _)) in subjects.iter().enumerate() {
-            let alone = subjects.iter().position(|(_, other, _)| other == baseline);
-            let alone = &figures[alone.unwrap_or(index)];
-            let ratios = figures[index].iter().zip(alone).map(|(figure, alone)| figure / alone);
-            table.row(vec![
+        for (index, (name, kind, _)) in subjects.iter().enumerate() {
+            let mut row = vec![
                 (*name).to_owned(),
                 format!("{} KiB", bytes >> 10),
                 format!("{:.2}", median(figures[index].clone())),
-                format!("{:.2}", median(ratios.collect())),
-            ]);
+            ];
+            let first = subjects.iter().position(|(_, other, _)| other == kind).unwrap_or(index);
+            for alone in [&figures[first], &figures[first + 1]] {
+                let ratios = figures[index].iter().zip(alone).map(|(figure, alone)| figure / alone);
+                row.push(format!("{:.2}", median(ratios.collect())));
+            }
+            table.row(row);
         }
     }
     table
@@ -207,7 +262,7 @@ pub fn run(rounds: usize) -> Table {
 mod tests {
     #[test]
     fn every_subject_has_its_row() {
-        // A header, a rule, and eight subjects of two sizes.
-        assert_eq!(super::run(1).to_string().lines().count(), 2 + 16);
+        // A header, a rule, and twelve subjects of two sizes.
+        assert_eq!(super::run(1).to_string().lines().count(), 2 + 24);
     }
 }

@@ -11,7 +11,7 @@ use super::crc;
 use super::error::{Rule, Violation};
 use super::limits::Limits;
 use super::preamble::{self, Preamble, SEGMENTS};
-use super::segment::{Segment, gather};
+use super::segment::{Segment, gather, split};
 use super::tag::Tag;
 
 /// Bytes of a segment's crc.
@@ -37,6 +37,20 @@ pub struct Frame<'a> {
     /// Bytes of data that were compared with their crc and, [as asked for](FrameDecoder::forget_data),
     /// not kept.
     pub forgotten: usize,
+}
+
+impl<'a> Frame<'a> {
+    #[inline]
+    fn borrowed(tag: Tag, [first, front, middle, data]: [&'a [u8]; SEGMENTS]) -> Self {
+        // One by one: `map` would move them through memory once more.
+        let segments = [
+            Segment::Borrowed(first),
+            Segment::Borrowed(front),
+            Segment::Borrowed(middle),
+            Segment::Borrowed(data),
+        ];
+        Self { tag, segments, forgotten: 0 }
+    }
 }
 
 /// Whether a frame with this late status counts.
@@ -78,7 +92,9 @@ impl Envelope {
     ///
     /// If a segment has 4 GiB or more.
     pub fn new(tag: Tag, segments: &[&[u8]; SEGMENTS]) -> Self {
+        // The short crcs first: the processor goes on to the long one while they wait for each other's words.
         let preamble = Preamble::new(tag, lengths(segments));
+        let (encoded, first_crc) = (preamble.encode(), crc::segment(segments[0]).to_le_bytes());
         let mut epilogue = [0; EPILOGUE];
         if preamble.has_epilogue() {
             epilogue[0] = STATUS;
@@ -89,8 +105,8 @@ impl Envelope {
             }
         }
         Self {
-            preamble: preamble.encode(),
-            first_crc: crc::segment(segments[0]).to_le_bytes(),
+            preamble: encoded,
+            first_crc,
             first_crc_length: if segments[0].is_empty() { 0 } else { CRC },
             epilogue,
             epilogue_length: if preamble.has_epilogue() { EPILOGUE } else { 0 },
@@ -183,7 +199,27 @@ impl FrameDecoder {
     /// The next frame; takes from `input` what belongs to it. `None` when all of `input` is taken
     /// and more is needed. Frames that their sender aborted are skipped. After an error the stream
     /// is of no more use.
+    #[inline]
     pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Violation> {
+        // Mostly all of it is here. What is left is for what does not find its frame in one piece.
+        while self.gathering.is_none()
+            && self.head_length == 0
+            && let Some((head, behind)) = input.split_first_chunk()
+        {
+            let preamble = Preamble::decode(head, &self.limits)?;
+            let Some((body, rest)) = behind.split_at_checked(body_length(&preamble)) else { break };
+            *input = rest;
+            if let Some(segments) = in_place(&preamble, body)? {
+                return Ok(Some(Frame::borrowed(preamble.tag, segments)));
+            }
+        }
+        self.decode_in_pieces(input)
+    }
+
+    fn decode_in_pieces<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+    ) -> Result<Option<Frame<'a>>, Violation> {
         loop {
             if let Some(gathering) = &mut self.gathering {
                 if !gathering.feed(input)? {
@@ -200,8 +236,8 @@ impl FrameDecoder {
             match input.split_at_checked(length) {
                 Some((body, rest)) => {
                     *input = rest;
-                    if let Some(frame) = in_place(&preamble, body)? {
-                        return Ok(Some(frame));
+                    if let Some(segments) = in_place(&preamble, body)? {
+                        return Ok(Some(Frame::borrowed(preamble.tag, segments)));
                     }
                 }
                 None => {
@@ -211,6 +247,7 @@ impl FrameDecoder {
         }
     }
 
+    #[inline]
     fn preamble(&mut self, input: &mut &[u8]) -> Result<Option<Preamble>, Violation> {
         if self.head_length == 0
             && let Some((head, rest)) = input.split_first_chunk()
@@ -239,36 +276,30 @@ fn body_length(preamble: &Preamble) -> usize {
     segments as usize + crc + epilogue
 }
 
-fn in_place<'a>(preamble: &Preamble, body: &'a [u8]) -> Result<Option<Frame<'a>>, Violation> {
+/// The segments of a frame whose body is here; `None` if its sender aborted it.
+#[inline]
+fn in_place<'a>(
+    preamble: &Preamble,
+    body: &'a [u8],
+) -> Result<Option<[&'a [u8]; SEGMENTS]>, Violation> {
     let rule = Violation::of(preamble.tag);
     let (first, mut rest) = body.split_at(preamble.length(0));
     if let (false, Some((carried, behind))) = (first.is_empty(), rest.split_first_chunk()) {
         check(0, crc::segment(first), *carried).map_err(&rule)?;
         rest = behind;
     }
-    let mut segments = [first, &[], &[], &[]];
-    #[expect(clippy::needless_range_loop, reason = "the lengths are asked for by number, too")]
-    for segment in 1..preamble.count as usize {
-        (segments[segment], rest) = rest.split_at(preamble.length(segment));
-    }
+    // Those that are not counted have no length.
+    let (front, behind) = rest.split_at(preamble.length(1));
+    let (middle, behind) = behind.split_at(preamble.length(2));
+    let (data, epilogue) = behind.split_at(preamble.length(3));
     if preamble.has_epilogue() {
-        let crcs = [0, 1, 2, 3].map(|segment| match segments[segment] {
-            [] => crc::SEED,
-            // Segment 0 has been compared already.
-            bytes => {
-                if segment == 0 {
-                    0
-                } else {
-                    crc::segment(bytes)
-                }
-            }
-        });
-        if !check_epilogue(preamble, &crcs, rest).map_err(rule)? {
+        // Segment 0 has been compared already.
+        let crcs = [0, crc::segment(front), crc::segment(middle), crc::segment(data)];
+        if !check_epilogue(preamble, &crcs, epilogue).map_err(rule)? {
             return Ok(None);
         }
     }
-    let segments = segments.map(Segment::Borrowed);
-    Ok(Some(Frame { tag: preamble.tag, segments, forgotten: 0 }))
+    Ok(Some([first, front, middle, data]))
 }
 
 fn check(segment: usize, computed: u32, carried: [u8; CRC]) -> Result<(), Rule> {
@@ -356,13 +387,6 @@ impl Gathering {
         let forgotten = if forgetting { preamble.length(DATA) } else { 0 };
         Ok(Some(Frame { tag: preamble.tag, segments, forgotten }))
     }
-}
-
-/// At most so many bytes off the front of `input`.
-fn split<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
-    let (piece, rest) = input.split_at(input.len().min(most));
-    *input = rest;
-    piece
 }
 
 #[cfg(test)]

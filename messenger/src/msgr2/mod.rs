@@ -46,12 +46,15 @@ mod connection;
 mod control;
 mod cookies;
 mod crc;
+#[cfg(target_arch = "x86_64")]
+mod crc_x86;
 mod endpoint;
 mod error;
 mod event;
 mod failure;
 mod follower;
 mod frame;
+mod gcm;
 mod header;
 mod ids;
 mod keepalive;

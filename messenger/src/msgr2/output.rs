@@ -11,7 +11,7 @@ use super::error::Rule;
 use super::frame::Envelope;
 use super::header::MessageHeader;
 use super::message::Message;
-use super::secure::FrameSealer;
+use super::secure::{AROUND, FrameSealer};
 use super::tag::Tag;
 
 /// Slices that are given at once.
@@ -64,9 +64,6 @@ const TOGETHER: usize = 512;
 /// Bytes of copied frames that lie together at most, unless one frame alone has more: a slow reader
 /// sets memory free piece by piece.
 const CHUNK: usize = 32 << 10;
-
-/// What goes around the parts of a frame, about, in either mode.
-const AROUND: usize = 128;
 
 /// Bytes of the first allocation of a piece.
 const FIRST: usize = 512;
@@ -158,6 +155,7 @@ impl Output {
     /// A frame in one piece; its bytes.
     fn whole(&mut self, tag: Tag, segments: &[&[u8]; 4]) -> Result<&[u8], Rule> {
         let parts: usize = segments.iter().map(|segment| segment.len()).sum();
+        // More than in crc mode.
         let room = room(&mut self.pieces, parts + AROUND);
         let start = room.len();
         match &mut self.sealer {

@@ -8,31 +8,34 @@
 //!
 //! Padding is zeros, to blocks of 16; a tag of 16 bytes follows each unit.
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::error::{Rule, Violation};
 use super::frame::{self, Frame};
+use super::gcm::{Gcm, KEY, NONCE, Purpose, Refused, TAG};
 use super::limits::Limits;
 use super::preamble::{self, Preamble, SEGMENTS};
-use super::segment::{Segment, gather};
+use super::segment::{Segment, make_room, split};
 use super::tag::Tag;
 
-/// Bytes of an authentication tag.
-const SEAL: usize = 16;
 /// Segments are padded to this.
 const BLOCK: usize = 16;
 /// Bytes of segment 0 that travel in the first unit.
 const INLINE: usize = 48;
-/// Bytes of the first unit with its tag.
-const FIRST: usize = preamble::BYTES + INLINE + SEAL;
+/// Bytes of the first unit.
+const FIRST: usize = preamble::BYTES + INLINE;
 /// Bytes of the epilogue.
 const EPILOGUE: usize = 16;
 
+/// What goes around the segments of a frame, at most.
+pub(super) const AROUND: usize = FIRST + TAG + (BLOCK + TAG) + 3 * BLOCK + EPILOGUE + TAG;
+
+/// Shorter segments are put next to what goes around them and sealed with that: a step costs as much as
+/// to copy so many.
+const TOGETHER: usize = 512;
+
 /// Bytes of a connection secret that are used.
 const SECRET: usize = KEY + 2 * NONCE;
-const KEY: usize = 16;
-const NONCE: usize = 12;
 
 const fn padded(length: usize) -> usize {
     length.next_multiple_of(BLOCK)
@@ -52,7 +55,7 @@ impl Nonces {
         Self { fixed: *fixed, first, next: Some(first) }
     }
 
-    fn take(&mut self) -> Result<Nonce, Rule> {
+    fn take(&mut self) -> Result<[u8; NONCE], Rule> {
         let counter = self.next.ok_or(Rule::NoncesUsedUp)?;
         // The start is anywhere in the ring of 64 bits; only a full turn would use one twice.
         let next = counter.wrapping_add(1);
@@ -60,13 +63,13 @@ impl Nonces {
         let mut nonce = [0; NONCE];
         nonce[..4].copy_from_slice(&self.fixed);
         nonce[4..].copy_from_slice(&counter.to_le_bytes());
-        Ok(Nonce::assume_unique_for_key(nonce))
+        Ok(nonce)
     }
 }
 
 /// Key and nonces of one direction.
 struct Direction {
-    key: LessSafeKey,
+    key: Gcm,
     nonces: Nonces,
 }
 
@@ -94,20 +97,18 @@ pub fn from_connection_secret(
     limits: Limits,
 ) -> Option<(FrameSealer, SecureFrameDecoder)> {
     let (used, _) = secret.split_first_chunk::<SECRET>()?;
-    let (key, nonces) = used.split_at(KEY);
+    let (key, nonces) = used.split_first_chunk()?;
     let (to_initiator, to_acceptor) = nonces.split_at(NONCE);
-    let direction = |nonce: &[u8]| {
-        Some(Direction {
-            key: LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key).ok()?),
-            nonces: Nonces::new(nonce.try_into().ok()?),
-        })
-    };
     let (send, receive) = match side {
         Side::Initiator => (to_acceptor, to_initiator),
         Side::Acceptor => (to_initiator, to_acceptor),
     };
-    let sealer = FrameSealer { direction: direction(send)? };
-    Some((sealer, SecureFrameDecoder::new(direction(receive)?, limits)))
+    let direction = |nonce: &[u8], purpose| {
+        let nonces = Nonces::new(nonce.try_into().ok()?);
+        Some(Direction { key: Gcm::new(key, purpose)?, nonces })
+    };
+    let sealer = FrameSealer { direction: direction(send, Purpose::Seal)? };
+    Some((sealer, SecureFrameDecoder::new(direction(receive, Purpose::Open)?, limits)))
 }
 
 /// Builds frames in secure mode.
@@ -129,93 +130,210 @@ impl FrameSealer {
         out: &mut Vec<u8>,
     ) -> Result<(), Rule> {
         let preamble = Preamble::new(tag, frame::lengths(segments));
-        out.reserve(frame_length(&preamble));
+        out.reserve(segments.iter().map(|segment| segment.len()).sum::<usize>() + AROUND);
         let [first, others @ ..] = segments;
         let (inline, rest) = first.split_at(first.len().min(INLINE));
-        let start = out.len();
-        out.extend_from_slice(&preamble.encode());
-        out.extend_from_slice(inline);
-        out.resize(start + preamble::BYTES + INLINE, 0);
-        self.direction.seal(start, out)?;
+        let mut unit = self.direction.seal(out)?;
+        unit.put(&preamble.encode())?;
+        unit.put(inline)?;
+        unit.pad_to(FIRST);
+        unit.end()?;
         if !rest.is_empty() {
-            let start = out.len();
-            out.extend_from_slice(rest);
-            out.resize(start + padded(rest.len()), 0);
-            self.direction.seal(start, out)?;
+            let mut unit = self.direction.seal(out)?;
+            unit.put_padded(rest)?;
+            unit.end()?;
         }
         if preamble.has_epilogue() {
-            let start = out.len();
-            for segment in others {
-                let end = out.len() + padded(segment.len());
-                out.extend_from_slice(segment);
-                out.resize(end, 0);
-            }
-            let end = out.len() + EPILOGUE;
-            out.push(frame::STATUS);
-            out.resize(end, 0);
-            self.direction.seal(start, out)?;
+            let mut unit = self.direction.seal(out)?;
+            others.iter().try_for_each(|segment| unit.put_padded(segment))?;
+            unit.put_epilogue()?;
+            unit.end()?;
         }
         Ok(())
     }
+}
+
+/// Of a frame that counts.
+const fn epilogue() -> [u8; EPILOGUE] {
+    let mut epilogue = [0; EPILOGUE];
+    epilogue[0] = frame::STATUS;
+    epilogue
 }
 
 impl Direction {
-    /// Seals what lies from `start` on.
-    fn seal(&mut self, start: usize, out: &mut Vec<u8>) -> Result<(), Rule> {
-        let nonce = self.nonces.take()?;
-        let unit = &mut out[start..];
-        // It fails only for units beyond 64 GiB.
-        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::empty(), unit);
-        out.extend_from_slice(tag.map_err(|_| Rule::Seal(0))?.as_ref());
+    /// Begins a unit behind what is in `out`.
+    fn seal<'a>(&'a mut self, out: &'a mut Vec<u8>) -> Result<Unit<'a>, Rule> {
+        self.key.begin(&self.nonces.take()?).map_err(cannot_seal)?;
+        let start = out.len();
+        Ok(Unit { key: &mut self.key, start, sealed: start, out })
+    }
+}
+
+/// It happens only to units beyond 64 GiB.
+fn cannot_seal(_: Refused) -> Rule {
+    Rule::Seal(0)
+}
+
+/// A unit that is being built.
+struct Unit<'a> {
+    key: &'a mut Gcm,
+    out: &'a mut Vec<u8>,
+    /// Where it begins in `out`.
+    start: usize,
+    /// How far `out` is sealed; what lies behind is to be. A multiple of [`BLOCK`] from `start`.
+    sealed: usize,
+}
+
+impl Unit<'_> {
+    fn length(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// Zeros up to this length.
+    fn pad_to(&mut self, length: usize) {
+        self.out.resize(self.start + length, 0);
+    }
+
+    fn put_padded(&mut self, segment: &[u8]) -> Result<(), Rule> {
+        self.put(segment)?;
+        self.pad_to(padded(self.length()));
         Ok(())
     }
 
-    /// Opens a unit in place; the bytes of it without the tag.
-    fn open<'a>(&mut self, number: u8, unit: &'a mut [u8]) -> Result<&'a mut [u8], Rule> {
-        let nonce = self.nonces.take()?;
-        self.key.open_in_place(nonce, Aad::empty(), unit).map_err(|_| Rule::Seal(number))
+    /// Puts bytes behind the others. Many of them must begin a block; they are sealed on their way, not
+    /// copied first.
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Rule> {
+        let mut last = bytes;
+        if bytes.len() >= TOGETHER {
+            debug_assert_eq!(self.length() % BLOCK, 0, "the step before leaves no part of a block");
+            self.seal_so_far()?;
+            let blocks;
+            (blocks, last) = bytes.split_at(bytes.len() - bytes.len() % BLOCK);
+            self.key.append(blocks, self.out).map_err(cannot_seal)?;
+            self.sealed = self.out.len();
+        }
+        self.out.extend_from_slice(last);
+        Ok(())
+    }
+
+    /// Of a frame that counts.
+    fn put_epilogue(&mut self) -> Result<(), Rule> {
+        const BYTES: [u8; EPILOGUE] = epilogue();
+        if self.sealed < self.out.len() {
+            return self.put(&BYTES);
+        }
+        // With nothing to seal it with it need not be written first: that is slow to read at once.
+        self.key.append(&BYTES, self.out).map_err(cannot_seal)?;
+        self.sealed = self.out.len();
+        Ok(())
+    }
+
+    fn seal_so_far(&mut self) -> Result<(), Rule> {
+        let sealed = std::mem::replace(&mut self.sealed, self.out.len());
+        match &mut self.out[sealed..] {
+            [] => Ok(()),
+            bytes => self.key.in_place(bytes).map_err(cannot_seal),
+        }
+    }
+
+    fn end(mut self) -> Result<(), Rule> {
+        self.seal_so_far()?;
+        // In its place: what is moved in other pieces than it was written in has to wait for the memory.
+        self.out.extend_from_slice(&[0; TAG]);
+        let tag = self.out.last_chunk_mut().expect("it was put there");
+        self.key.tag(tag).map_err(cannot_seal)
     }
 }
 
-/// Bytes of the second unit with its tag; 0 if there is none.
+/// Bytes of the second unit; 0 if there is none.
 fn second_unit(preamble: &Preamble) -> usize {
-    match preamble.length(0).saturating_sub(INLINE) {
-        0 => 0,
-        rest => padded(rest) + SEAL,
-    }
+    padded(preamble.length(0).saturating_sub(INLINE))
 }
 
-/// Bytes of the third unit with its tag; 0 if there is none.
+/// Bytes of the third unit; 0 if there is none.
 fn third_unit(preamble: &Preamble) -> usize {
     if !preamble.has_epilogue() {
         return 0;
     }
     let segments = (1..SEGMENTS).map(|segment| padded(preamble.length(segment)));
-    segments.sum::<usize>() + EPILOGUE + SEAL
+    segments.sum::<usize>() + EPILOGUE
 }
 
-fn frame_length(preamble: &Preamble) -> usize {
-    FIRST + second_unit(preamble) + third_unit(preamble)
+/// The unit that comes: opened on its way into a buffer, and not looked at before its tag is.
+#[derive(Debug)]
+struct Opening {
+    direction: Direction,
+    /// Bytes of it that are opened; `None` before the first.
+    opened: Option<usize>,
+    tag: [u8; TAG],
+    /// In range `0 .. TAG`.
+    tag_length: usize,
+}
+
+impl Opening {
+    /// Takes what has come of unit `number`, which has `length` bytes; whether it is complete, and then it
+    /// is right. It goes behind what is in `plain`, which has `total` bytes in the end.
+    fn take(
+        &mut self,
+        number: u8,
+        length: usize,
+        input: &mut &[u8],
+        plain: &mut Vec<u8>,
+        total: usize,
+    ) -> Result<bool, Rule> {
+        let wrong = |_| Rule::Seal(number);
+        if input.is_empty() {
+            return Ok(false);
+        }
+        let opened = match &mut self.opened {
+            Some(opened) => opened,
+            None => {
+                self.direction.key.begin(&self.direction.nonces.take()?).map_err(wrong)?;
+                self.opened.insert(0)
+            }
+        };
+        let piece = split(input, length - *opened);
+        if !piece.is_empty() {
+            make_room(plain, total, piece.len());
+            self.direction.key.append(piece, plain).map_err(wrong)?;
+            *opened += piece.len();
+        }
+        if *opened < length {
+            return Ok(false);
+        }
+        let piece = split(input, TAG - self.tag_length);
+        self.tag[self.tag_length..][..piece.len()].copy_from_slice(piece);
+        self.tag_length += piece.len();
+        if self.tag_length < TAG {
+            return Ok(false);
+        }
+        (self.opened, self.tag_length) = (None, 0);
+        match self.direction.key.is_right(&self.tag) {
+            true => Ok(true),
+            false => Err(Rule::Seal(number)),
+        }
+    }
 }
 
 /// Takes frames in secure mode from a stream that comes in any pieces.
 #[derive(Debug)]
 pub struct SecureFrameDecoder {
-    direction: Direction,
     limits: Limits,
-    /// The unit that comes, as it is gathered.
-    unit: Vec<u8>,
+    unit: Opening,
+    /// The first unit.
+    first: Vec<u8>,
     /// What the first unit said.
     preamble: Option<Preamble>,
-    /// Segment 0, as far as it is opened.
-    first: Vec<u8>,
+    /// Segment 0, padded once it is complete, then the third unit.
+    plain: Vec<u8>,
     second_is_open: bool,
 }
 
 impl SecureFrameDecoder {
     fn new(direction: Direction, limits: Limits) -> Self {
-        let (unit, first) = (Vec::new(), Vec::new());
-        Self { direction, limits, unit, preamble: None, first, second_is_open: false }
+        let unit = Opening { direction, opened: None, tag: [0; TAG], tag_length: 0 };
+        let first = Vec::with_capacity(FIRST);
+        Self { limits, unit, first, preamble: None, plain: Vec::new(), second_is_open: false }
     }
 
     /// For the frames that begin from now on.
@@ -225,7 +343,7 @@ impl SecureFrameDecoder {
 
     /// Whether a frame has begun and is not complete.
     pub fn is_within_frame(&self) -> bool {
-        self.preamble.is_some() || !self.unit.is_empty()
+        self.preamble.is_some() || self.unit.opened.is_some()
     }
 
     /// The next frame; see [`FrameDecoder::decode`](super::FrameDecoder::decode). Its segments are
@@ -246,82 +364,91 @@ impl SecureFrameDecoder {
                 }
                 self.second_is_open = true;
             }
-            let Some(others) = self.third_unit(&preamble, input).map_err(rule)? else {
+            if !self.third_unit(&preamble, input).map_err(&rule)? {
                 return Ok(None);
-            };
+            }
             self.preamble = None;
             self.second_is_open = false;
-            let first = std::mem::take(&mut self.first);
-            if let Some([front, middle, data]) = others {
-                let segments = [first.into(), front, middle, data].map(Segment::Owned);
+            let plain = std::mem::take(&mut self.plain);
+            if let Some(segments) = take_apart(&preamble, plain).map_err(rule)? {
                 return Ok(Some(Frame { tag: preamble.tag, segments, forgotten: 0 }));
             }
         }
     }
 
-    /// Gathers a unit; whether it is complete.
-    fn gather(&mut self, total: usize, input: &mut &[u8]) -> bool {
-        gather(&mut self.unit, total, input);
-        self.unit.len() == total
-    }
-
     fn first_unit(&mut self, input: &mut &[u8]) -> Result<Option<Preamble>, Violation> {
-        if !self.gather(FIRST, input) {
+        if !self.unit.take(1, FIRST, input, &mut self.first, FIRST)? {
             return Ok(None);
         }
-        let opened = self.direction.open(1, &mut self.unit)?;
-        let (head, inline) = opened.split_first_chunk().expect("it is longer than a preamble");
+        let (head, inline) = self.first.split_first_chunk().expect("it is longer than a preamble");
         let preamble = Preamble::decode(head, &self.limits)?;
         let (first, padding) = inline.split_at(preamble.length(0).min(INLINE));
         check_padding(padding).map_err(Violation::of(preamble.tag))?;
-        self.first.extend_from_slice(first);
-        self.unit.clear();
+        make_room(&mut self.plain, plain_length(&preamble), first.len());
+        self.plain.extend_from_slice(first);
+        self.first.clear();
         Ok(Some(preamble))
     }
 
     fn second_unit(&mut self, preamble: &Preamble, input: &mut &[u8]) -> Result<bool, Rule> {
-        let total = second_unit(preamble);
-        if total == 0 {
-            return Ok(true);
-        }
-        if !self.gather(total, input) {
+        let (length, total) = (second_unit(preamble), plain_length(preamble));
+        if length > 0 && !self.unit.take(2, length, input, &mut self.plain, total)? {
             return Ok(false);
         }
-        let opened = self.direction.open(2, &mut self.unit)?;
-        let (rest, padding) = opened.split_at(preamble.length(0) - INLINE);
-        check_padding(padding)?;
-        self.first.extend_from_slice(rest);
-        self.unit.clear();
+        check_padding(&self.plain[preamble.length(0)..])?;
         Ok(true)
     }
 
-    /// Segments 1 to 3 once they are complete; `Some(None)` if the sender aborted the frame.
-    fn third_unit(
-        &mut self,
-        preamble: &Preamble,
-        input: &mut &[u8],
-    ) -> Result<Option<Option<[Bytes; 3]>>, Rule> {
-        let total = third_unit(preamble);
-        if total == 0 {
-            return Ok(Some(Some(Default::default())));
+    fn third_unit(&mut self, preamble: &Preamble, input: &mut &[u8]) -> Result<bool, Rule> {
+        let (length, total) = (third_unit(preamble), plain_length(preamble));
+        if length == 0 {
+            return Ok(true);
         }
-        if !self.gather(total, input) {
+        let before = padded(preamble.length(0));
+        if self.plain.len() < before {
+            make_room(&mut self.plain, total, before - preamble.length(0));
+            self.plain.resize(before, 0);
+        }
+        self.unit.take(3, length, input, &mut self.plain, total)
+    }
+}
+
+/// Bytes of segment 0, padded, and of the third unit.
+fn plain_length(preamble: &Preamble) -> usize {
+    padded(preamble.length(0)) + third_unit(preamble)
+}
+
+/// The segments of a frame that is opened; `None` if its sender aborted it.
+fn take_apart(
+    preamble: &Preamble,
+    plain: Vec<u8>,
+) -> Result<Option<[Segment<'static>; SEGMENTS]>, Rule> {
+    let mut ranges = [0..0, 0..0, 0..0, 0..0];
+    let mut at = 0;
+    for (segment, range) in ranges.iter_mut().enumerate() {
+        *range = at..at + preamble.length(segment);
+        at += padded(range.len());
+        check_padding(plain.get(range.end..at).unwrap_or_default())?;
+    }
+    if preamble.has_epilogue() {
+        let (status, padding) = plain[at..].split_first().ok_or(Rule::Truncated("epilogue"))?;
+        check_padding(padding)?;
+        if !frame::is_complete(*status)? {
             return Ok(None);
         }
-        let mut unit = std::mem::take(&mut self.unit);
-        let opened = self.direction.open(3, &mut unit)?.len();
-        unit.truncate(opened);
-        let mut unit = Bytes::from(unit);
-        let mut segments = [const { Bytes::new() }; 3];
-        for (i, segment) in segments.iter_mut().enumerate() {
-            let length = preamble.length(i + 1);
-            *segment = unit.split_to(length);
-            check_padding(&unit.split_to(padded(length) - length))?;
-        }
-        let (status, padding) = unit.split_first().ok_or(Rule::Truncated("epilogue"))?;
-        check_padding(padding)?;
-        Ok(Some(frame::is_complete(*status)?.then_some(segments)))
     }
+    // An empty one needs no share in the memory, and the last takes over the first share.
+    let (mut plain, last) = (Bytes::from(plain), preamble.count as usize - 1);
+    let mut segments = [const { Segment::Borrowed(&[]) }; SEGMENTS];
+    for (segment, range) in segments.iter_mut().zip(&ranges).take(last) {
+        if !range.is_empty() {
+            *segment = Segment::Owned(plain.slice(range.clone()));
+        }
+    }
+    plain.truncate(ranges[last].end);
+    plain.advance(ranges[last].start);
+    segments[last] = Segment::Owned(plain);
+    Ok(Some(segments))
 }
 
 fn check_padding(padding: &[u8]) -> Result<(), Rule> {
@@ -341,9 +468,9 @@ mod tests {
         bytes[..4].copy_from_slice(&[1, 2, 3, 4]);
         bytes[4..].copy_from_slice(&u64::MAX.to_le_bytes());
         let mut nonces = Nonces::new(&bytes);
-        assert_eq!(*nonces.take().unwrap().as_ref(), bytes);
+        assert_eq!(nonces.take().unwrap(), bytes);
         bytes[4..].fill(0);
-        assert_eq!(*nonces.take().unwrap().as_ref(), bytes);
+        assert_eq!(nonces.take().unwrap(), bytes);
         nonces.next = Some(nonces.first.wrapping_sub(1));
         assert!(nonces.take().is_ok());
         assert_eq!(nonces.take().err(), Some(Rule::NoncesUsedUp));
@@ -375,10 +502,12 @@ mod tests {
     #[test]
     fn padding_that_carries_something_is_refused() {
         let (mut sealer, mut decoder) = pair();
-        let mut bytes = Preamble::new(Tag::Ack, [8, 0, 0, 0]).encode().to_vec();
-        bytes.resize(preamble::BYTES + INLINE, 0);
-        bytes[preamble::BYTES + 8] = 1;
-        sealer.direction.seal(0, &mut bytes).unwrap();
+        let mut bytes = Vec::new();
+        let mut unit = sealer.direction.seal(&mut bytes).unwrap();
+        unit.put(&Preamble::new(Tag::Ack, [8, 0, 0, 0]).encode()).unwrap();
+        unit.put(&[0, 0, 0, 0, 0, 0, 0, 0, 1]).unwrap();
+        unit.pad_to(FIRST);
+        unit.end().unwrap();
         let error = decoder.decode(&mut &bytes[..]).unwrap_err();
         assert_eq!(error, Violation { tag: Some(Tag::Ack), rule: Rule::Padding });
     }

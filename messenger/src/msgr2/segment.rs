@@ -46,20 +46,30 @@ impl Deref for Segment<'_> {
     }
 }
 
-/// A buffer for `total` bytes that grows as they come: a length that somebody announced allocates
-/// no more than this much ahead.
+/// A buffer for bytes that come grows with them: a length that somebody announced allocates no more
+/// than this much ahead.
 const AHEAD: usize = 64 << 10;
 
-/// Moves bytes from the front of `input` to `buffer` until that has `total`; which they were.
-pub(crate) fn gather<'a>(buffer: &mut Vec<u8>, total: usize, input: &mut &'a [u8]) -> &'a [u8] {
-    let count = input.len().min(total - buffer.len());
-    let (piece, rest) = input.split_at(count);
+/// Makes room in `buffer` for `count` bytes more, with which it has at most `total`.
+pub(crate) fn make_room(buffer: &mut Vec<u8>, total: usize, count: usize) {
     let needed = buffer.len() + count;
     if buffer.capacity() < needed {
         let room = (2 * buffer.capacity()).max(needed).max(AHEAD).min(total);
         buffer.reserve_exact(room - buffer.len());
     }
+}
+
+/// Moves bytes from the front of `input` to `buffer` until that has `total`; which they were.
+pub(crate) fn gather<'a>(buffer: &mut Vec<u8>, total: usize, input: &mut &'a [u8]) -> &'a [u8] {
+    let piece = split(input, total - buffer.len());
+    make_room(buffer, total, piece.len());
     buffer.extend_from_slice(piece);
+    piece
+}
+
+/// At most so many bytes off the front of `input`.
+pub(crate) fn split<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
+    let (piece, rest) = input.split_at(input.len().min(most));
     *input = rest;
     piece
 }
