@@ -46,8 +46,6 @@ mod connection;
 mod control;
 mod cookies;
 mod crc;
-#[cfg(target_arch = "x86_64")]
-mod crc_x86;
 mod endpoint;
 mod error;
 mod event;

@@ -52,7 +52,7 @@ impl Preamble {
         }
         bytes[24..28].copy_from_slice(&((entry(3) >> 32) as u32).to_le_bytes());
         let (covered, crc) = bytes.split_first_chunk_mut::<COVERED>().expect("28 is less than 32");
-        crc.copy_from_slice(&crc::append(0, covered).to_le_bytes());
+        crc.copy_from_slice(&crc::from_zero(covered).to_le_bytes());
         bytes
     }
 
@@ -61,7 +61,7 @@ impl Preamble {
     pub(crate) fn decode(bytes: &[u8; BYTES], limits: &Limits) -> Result<Self, Violation> {
         let (covered, _) = bytes.split_first_chunk::<COVERED>().expect("28 is less than 32");
         let (_, carried) = bytes.split_last_chunk().expect("4 is less than 32");
-        let (computed, carried) = (crc::append(0, covered), u32::from_le_bytes(*carried));
+        let (computed, carried) = (crc::from_zero(covered), u32::from_le_bytes(*carried));
         if computed != carried {
             return Err(Rule::PreambleCrc { computed, carried }.into());
         }
