@@ -4,7 +4,7 @@
 //! configuration file.
 
 use crate::given::Given;
-use crate::ranges::{DRAIN_TIMEOUT, MAX_CONNECTIONS};
+use crate::ranges::{DRAIN_TIMEOUT, MAX_CONNECTIONS, MAX_HELD};
 use crate::refusal::Refusal;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -55,6 +55,10 @@ pub struct Args {
     /// [default: $XDG_RUNTIME_DIR/vmsgr/vmsgrd.sock or /run/vmsgr/vmsgrd.sock].
     #[arg(long, value_name = "PATH|none")]
     socket: Option<String>,
+
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(help = format!("Messages held for one application outside its segment: {MAX_HELD}"))]
+    max_held_bytes: Option<String>,
 
     /// Least important message to log: off, error, warn, info, debug or trace [default: info].
     #[arg(long, value_name = "LEVEL")]
@@ -135,6 +139,10 @@ impl Args {
 
     pub fn socket(&self) -> Option<Given> {
         given("--socket", &self.socket)
+    }
+
+    pub fn max_held_bytes(&self) -> Option<Given> {
+        given("--max-held-bytes", &self.max_held_bytes)
     }
 
     pub fn log_level(&self) -> Option<Given> {

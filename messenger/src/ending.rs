@@ -104,6 +104,13 @@ impl Worker {
         Some(state)
     }
 
+    /// Ends a connection that has a place, which is free then; nothing happens if it has ended.
+    pub(crate) fn dismiss(&mut self, core: &mut WorkerCore, token: Token, ending: Ending) {
+        if self.end(core, token, ending).is_some() {
+            self.left(core);
+        }
+    }
+
     /// What a job began has ended: the job is told.
     pub(crate) fn end_job(&mut self, core: &mut WorkerCore, job: JobId, error: Option<io::Error>) {
         self.jobs.remove(&job);

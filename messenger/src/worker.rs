@@ -95,6 +95,8 @@ pub(crate) struct Worker {
     /// What the taps of its connections add up to, if there is a listener with one.
     pub(crate) tap: Option<Tap>,
     pub(crate) entities: Entities,
+    /// Turns that were taken.
+    pub(crate) turns: u64,
 }
 
 pub(crate) type WorkerCore = Core<Worker>;
@@ -127,6 +129,7 @@ impl Worker {
             reserved: None,
             tap: None,
             entities: Entities::default(),
+            turns: 0,
         }
     }
 
@@ -292,15 +295,16 @@ impl Handler for Worker {
     }
 
     fn gather(&mut self, core: &mut WorkerCore) -> usize {
-        self.take_numbers(core) + self.heed_entities(core)
+        self.take_more(core) + self.take_numbers(core) + self.heed_entities(core)
     }
 
     fn has_work(&self) -> bool {
-        self.has_numbers() || self.entities.has_events()
+        self.has_numbers() || self.has_more() || self.entities.has_events()
     }
 
     fn publish(&mut self, core: &mut WorkerCore) {
         self.tell_applications(core, processor());
+        self.settle_portions(core);
     }
 
     fn withholds(&self) -> bool {

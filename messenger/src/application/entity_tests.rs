@@ -15,11 +15,11 @@ use crate::shm::part_writer::PartWriter;
 use crate::shm::status::State;
 use crate::shm::sync::Ordering;
 
-const RING: u32 = 1 << 20;
+pub(super) const RING: u32 = 1 << 20;
 /// Two of them, with their headers, fill a ring.
-const BODY: usize = 500_000;
+pub(super) const BODY: usize = 500_000;
 
-fn entity(policy: EntityPolicy) -> Entity {
+pub(super) fn entity(policy: EntityPolicy) -> Entity {
     Entity {
         kind: EntityType::OSD,
         id: EntityName::new("0").unwrap(),
@@ -29,12 +29,12 @@ fn entity(policy: EntityPolicy) -> Entity {
     }
 }
 
-fn with_rings(name: &str, linger: Duration) -> Attachment {
+pub(super) fn with_rings(name: &str, linger: Duration) -> Attachment {
     let (receive_ring_bytes, send_ring_bytes) = (RING, RING);
     Attachment { receive_ring_bytes, send_ring_bytes, linger, ..attachment(name) }
 }
 
-fn listen(scene: &mut Scene, server: &mut Double, policy: EntityPolicy) -> SocketAddr {
+pub(super) fn listen(scene: &mut Scene, server: &mut Double, policy: EntityPolicy) -> SocketAddr {
     server.ask(1, Asked::Entity(entity(policy)));
     let address = "127.0.0.1:0".parse().unwrap();
     server.ask(2, Asked::ListenAs { entity: 1, address, backlog: 0 });
@@ -44,13 +44,13 @@ fn listen(scene: &mut Scene, server: &mut Double, policy: EntityPolicy) -> Socke
     }
 }
 
-fn connect(client: &mut Double, policy: EntityPolicy, address: SocketAddr) {
+pub(super) fn connect(client: &mut Double, policy: EntityPolicy, address: SocketAddr) {
     client.ask(1, Asked::Entity(entity(policy)));
     client.ask(2, Asked::ConnectAs { entity: 1, address, peer: None });
 }
 
 /// Commits messages until neither the ring nor the daemon has room for another; how many.
-fn flood(scene: &mut Scene, client: &mut Double, slot: u32) -> usize {
+pub(super) fn flood(scene: &mut Scene, client: &mut Double, slot: u32) -> usize {
     let body = vec![7; BODY];
     let mut count = 0;
     let mut since = std::time::Instant::now();
@@ -74,7 +74,7 @@ fn flood(scene: &mut Scene, client: &mut Double, slot: u32) -> usize {
 }
 
 /// Takes the messages that are in the receive ring; how many.
-fn take(server: &mut Double, reader: &mut PartReader, slot: u32) -> usize {
+pub(super) fn take(server: &mut Double, reader: &mut PartReader, slot: u32) -> usize {
     let shared = server.segment.slot(slot);
     let mut consumed = shared.of_application.consumed.load(Ordering::Relaxed);
     let (mut count, before) = (0, consumed);

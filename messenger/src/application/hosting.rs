@@ -10,13 +10,13 @@ use nix::errno::Errno;
 
 use super::conduit::Conduit;
 use super::identity::{EntityListener, Identity};
-use super::lane::Held;
+use super::lane::{Held, Lane};
 use super::places::Reserved;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::complaints::complain;
 use crate::ending::Ending;
-use crate::entity::EntityId;
+use crate::entity::{EntityId, OUTBOX_BYTES};
 use crate::ids::ApplicationId;
 use crate::message::ConnectAs;
 use crate::msgr2::{
@@ -26,10 +26,6 @@ use crate::msgr2::{
 use crate::shm::part::Notice;
 use crate::worker::{Worker, WorkerCore};
 
-/// Bytes of messages that may wait in a session to be sent, or acknowledged. With more, what its
-/// application commits stays in the ring.
-const OUTBOX_BYTES: usize = 16 << 20;
-
 impl Worker {
     /// The entity on this core, its home; `None` if its application is gone.
     fn entity_of(&mut self, core: &mut WorkerCore, identity: &Identity) -> Option<EntityId> {
@@ -37,17 +33,18 @@ impl Worker {
         if let Some(known) = self.entities.of_identity(identity) {
             return Some(known);
         }
-        let endpoint = self.endpoint_of(core, identity);
+        let endpoint = self.endpoint_of(core, identity, &lane);
         let sessions = Sessions::new(*identity, lane);
         Some(self.entities.insert_for_application(endpoint, sessions))
     }
 
-    fn endpoint_of(&self, core: &mut WorkerCore, identity: &Identity) -> Endpoint {
+    fn endpoint_of(&self, core: &mut WorkerCore, identity: &Identity, lane: &Lane) -> Endpoint {
         let entity = &identity.entity;
         let mut config = Config::new(entity.kind, EntityAddrs::default());
         config.policy = entity.policy.policy();
         config.throttle = entity.throttle;
         config.outbox_bytes = OUTBOX_BYTES;
+        config.tally = lane.portion.tally.clone();
         // Tells it from others that have no address, either.
         config.nonce = Cookies::Random.give() as u32;
         let limits = &mut config.limits;
@@ -238,11 +235,16 @@ impl Worker {
     }
 
     fn attend(&mut self, core: &mut WorkerCore, id: EntityId, session: SessionId) {
-        let now = core.now();
+        let (now, turn) = (core.now(), self.turn());
         let Some((endpoint, sessions)) = self.entities.of_application(id) else { return };
-        let cut_off = sessions.look(&mut endpoint.borrow_mut(), session, now);
-        if cut_off {
-            self.cut_session(core, id, session);
+        if sessions.look(&mut endpoint.borrow_mut(), session, now, turn) {
+            return self.cut_session(core, id, session);
+        }
+        let Some(found) = sessions.get_mut(session) else { return };
+        if let Some(pause) = found.pause
+            && !std::mem::replace(&mut found.in_line[pause as usize], true)
+        {
+            found.conduit.lane.lines.join(pause, id, session);
         }
     }
 
@@ -252,10 +254,8 @@ impl Worker {
         let stream = endpoint.borrow().stream(session);
         endpoint.borrow_mut().close(session);
         let token = stream.and_then(|stream| self.entities.forget_token(id, stream));
-        if let Some(token) = token
-            && self.end(core, token, Ending::Reset).is_some()
-        {
-            self.left(core);
+        if let Some(token) = token {
+            self.dismiss(core, token, Ending::Reset);
         }
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use vmsgr_reactor::{TimerId, Token};
 
+use super::allowance::Portion;
 use super::fault::Fault;
+use super::lines::Lines;
 use super::shared::Application;
 use crate::entity::EntityId;
 use crate::msgr2::SessionId;
@@ -64,6 +66,10 @@ pub(crate) struct Lane {
     pub(crate) doorbell: Cell<Option<Token>>,
     /// Ends the time in which somebody may come again, on the core that measures it.
     pub(crate) linger: Cell<Option<TimerId>>,
+    /// What is held for it here outside its segment.
+    pub(crate) portion: Portion,
+    /// Its sessions that wait to go on.
+    pub(crate) lines: Lines,
 }
 
 impl Lane {
@@ -84,6 +90,8 @@ impl Lane {
             vain: Cell::new(0),
             doorbell: Cell::new(None),
             linger: Cell::new(None),
+            portion: Portion::default(),
+            lines: Lines::default(),
         }
     }
 
@@ -116,6 +124,11 @@ impl Lane {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.holds.get() == 0
+    }
+
+    /// More may be held for the application.
+    pub(crate) fn has_room(&self) -> bool {
+        self.portion.has_room(&self.application.allowance, self.core)
     }
 
     /// Somebody is at the other end, and has done nothing wrong.

@@ -113,11 +113,7 @@ impl Worker {
         lane.retire();
         for (slot, held) in lane.all_held() {
             match held {
-                Held::Live { token, .. } => {
-                    if self.end(core, token, Ending::Reset).is_some() {
-                        self.left(core);
-                    }
-                }
+                Held::Live { token, .. } => self.dismiss(core, token, Ending::Reset),
                 Held::Session { entity, session, .. } => {
                     self.evict_session(core, entity, session);
                 }

@@ -9,8 +9,10 @@
 //!
 //! An application that is an entity of Ceph's protocol (`identity.rs`) has it on one core, its home:
 //! [`Sessions`] get the entity's messages, and each `session.rs` has a slot, whose rings have parts of
-//! messages. `hosting.rs` is what a worker does for them.
+//! messages. `hosting.rs` is what a worker does for them, `pacing.rs` how much of it at a time:
+//! `lines.rs` has the sessions that wait for their turn or for room, `allowance.rs` what may be held.
 
+mod allowance;
 pub(crate) mod bells;
 #[cfg(test)]
 mod caller;
@@ -28,8 +30,12 @@ mod lane;
 #[cfg(test)]
 mod lies;
 mod life;
+mod lines;
 #[cfg(test)]
 mod messages;
+mod pacing;
+#[cfg(test)]
+mod pacing_tests;
 mod places;
 mod pool;
 pub(crate) mod registry;

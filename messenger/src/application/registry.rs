@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use vmsgr_reactor::Doorbell;
 
+use super::allowance::Allowance;
 use super::fault::Fault;
 use super::identity::Identity;
 use super::pool::SlotPool;
@@ -281,7 +282,8 @@ impl Messenger {
         let (segment, memory) = Segment::create(geometry).map_err(failed)?;
         let doorbell = Doorbell::new().map_err(failed)?;
         let slots = SlotPool::new(slots, cores);
-        let shared = Arc::new(Application { id, segment, slots, doorbell });
+        let allowance = Allowance::new(self.options.applications.held_bytes, cores);
+        let shared = Arc::new(Application { id, segment, slots, allowance, doorbell });
         let served = Served {
             shared,
             memory,

@@ -45,9 +45,7 @@ impl Worker {
             // The session is not told: it knows.
             state.role = Role::Discard;
         }
-        if self.end(core, token, Ending::Close).is_some() {
-            self.left(core);
-        }
+        self.dismiss(core, token, Ending::Close);
     }
 
     /// The stream that a session asked for is there.
@@ -61,10 +59,7 @@ impl Worker {
         });
         let Some((entity, stream)) = found else {
             // The session has got another meanwhile, or is over.
-            if self.end(core, token, Ending::Close).is_some() {
-                self.left(core);
-            }
-            return;
+            return self.dismiss(core, token, Ending::Close);
         };
         entity.tokens.insert(stream, token);
         let outgoing = entity.outgoing(stream);

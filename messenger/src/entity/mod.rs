@@ -39,6 +39,11 @@ use owner::Owner;
 pub use sums::EntitySums;
 pub(crate) use wire::{Dial, Wire};
 
+/// Bytes of messages that may wait in a session to be sent, or acknowledged, beside those that are
+/// frames already. With more, the client of an OSD is not read, and what an application commits
+/// stays in its ring.
+pub(crate) const OUTBOX_BYTES: usize = 16 << 20;
+
 /// An entity of a core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntityId(Key);

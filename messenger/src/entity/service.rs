@@ -89,11 +89,7 @@ impl Worker {
                 }
             }
             // Nobody sends what is half a message, and nobody waits for the other half.
-            Received::End => {
-                if self.end(core, token, Ending::Close).is_some() {
-                    self.left(core);
-                }
-            }
+            Received::End => self.dismiss(core, token, Ending::Close),
             Received::Nothing => return,
         }
         self.heed_entity(core, entity);

@@ -85,7 +85,7 @@ impl Session {
             global_seq: 0,
             peer_global_seq: 0,
             connect_seq: 0,
-            outbox: Outbox::new(config.outbox_bytes),
+            outbox: Outbox::new(config.outbox_bytes, config.tally.clone()),
             in_seq: 0,
             unacknowledged: 0,
             ack_due: None,

@@ -428,6 +428,22 @@ impl Endpoint {
         self.sessions.get(id.0).map_or(0, |session| session.outbox.bytes())
     }
 
+    /// Whether a session holds a message, or part of one, that was put into it: its queue is not
+    /// empty, or as many frames wait as are made at a time.
+    pub fn holds_some(&self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get(id.0) else { return false };
+        let frames = session.stream().map_or(0, |stream| self.output_bytes(stream));
+        !session.outbox.is_empty() || frames >= pass::FILL
+    }
+
+    /// [`Event::Room`] tells when a session may [hold](Self::holds_some) nothing more; more often
+    /// than that, perhaps, but not before its queue is empty.
+    pub fn await_end(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.outbox.await_end();
+        }
+    }
+
     /// Where a session's stream stands.
     fn state(&self, id: SessionId) -> State {
         let stream = self.sessions.get(id.0).and_then(Session::stream);
