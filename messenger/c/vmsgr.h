@@ -275,6 +275,11 @@ int vmsgr_connect(struct vmsgr_endpoint *endpoint, const struct sockaddr *addres
 /* Ends a listener: VMSGR_UNLISTENED. */
 int vmsgr_unlisten(struct vmsgr_endpoint *endpoint, vmsgr_job job);
 
+/* Gives up the connection that this job asked for. If it is not there yet the job is told as
+   VMSGR_FAILED, with ECANCELED; else as if nobody had called this, and is to be closed. EAGAIN,
+   ENOTCONN. */
+int vmsgr_cancel(struct vmsgr_endpoint *endpoint, vmsgr_job job);
+
 /* Events and sleep. */
 
 /* The next event: 1, or 0 if there is none; then what was sent is flushed. */
@@ -391,6 +396,13 @@ int vmsgr_listen_as(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
 int vmsgr_connect_as(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
                      const struct sockaddr *address, socklen_t length, uint32_t peer_type,
                      vmsgr_job *job);
+
+/* As vmsgr_connect_as. A lossless session is tried again and again until it is open for the first time:
+   there for at most a minute, here for time_ms milliseconds, or until then if that is negative. Then it
+   has failed, with the error of the last attempt. */
+int vmsgr_connect_as_within(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
+                            const struct sockaddr *address, socklen_t length, uint32_t peer_type,
+                            int time_ms, vmsgr_job *job);
 
 /* 1 if the connection has messages, 0 if it has bytes. */
 int vmsgr_has_messages(struct vmsgr_endpoint *endpoint, vmsgr_connection connection);

@@ -13,6 +13,7 @@ use crate::ids::JobId;
 use crate::job::Event;
 use crate::msgr2::EntityType;
 use crate::name::Service;
+use crate::shm::job::Patience;
 
 /// A message of the mesh. Small, since rings of them are allocated from each core to each.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) enum Message {
     ConnectFor(Box<(Reserved, SocketAddr)>),
     /// To one core: begin a session of an entity for an application.
     ConnectAs(Box<ConnectAs>),
+    /// To every core: give up a connection that an application has asked for.
+    Cancel { application: ApplicationId, job: u64 },
     /// To the messenger, about an application.
     Hear(Box<Heard>),
 }
@@ -63,6 +66,8 @@ pub(crate) struct ConnectAs {
     pub(crate) address: SocketAddr,
     /// What the peer has to be; `None`: whatever it says.
     pub(crate) peer: Option<EntityType>,
+    /// Until it is open for the first time.
+    pub(crate) patience: Patience,
 }
 
 /// An accepted connection on its way to its core.

@@ -285,6 +285,7 @@ impl Handler for Worker {
                 self.quit(core, listener, application, job);
             }
             Message::ConnectAs(wanted) => self.connect_as(core, *wanted),
+            Message::Cancel { application, job } => self.cancel_connect(core, application, job),
             Message::ConnectFor(wanted) => self.connect_for(core, wanted.0, wanted.1),
             Message::Tell(_) | Message::Hear(_) => unreachable!("only the messenger is told"),
         }

@@ -159,7 +159,10 @@ impl Driver {
                     self.insert(stream, socket);
                 }
             }
-            Err(_) => self.endpoint.connect_failed(session, Instant::now()),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                self.endpoint.connect_failed(session, errno, Instant::now());
+            }
         }
     }
 

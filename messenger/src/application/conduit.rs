@@ -26,6 +26,8 @@ pub(crate) struct Conduit {
     pub(crate) lane: Rc<Lane>,
     pub(crate) slot: u32,
     status: Status,
+    /// The job that it comes from.
+    job: u64,
     /// Positions: what has come, and what is known to be consumed.
     received: u64,
     consumed: u64,
@@ -71,6 +73,7 @@ impl Conduit {
             lane,
             slot,
             status,
+            job,
             received: 0,
             consumed: 0,
             base: 0,
@@ -104,6 +107,11 @@ impl Conduit {
         word.store(largest.into(), Ordering::Relaxed);
         self.status.messages = true;
         self.publish_status();
+    }
+
+    /// It is still being made, by this job.
+    pub(crate) fn is_being_made_by(&self, job: u64) -> bool {
+        self.status.state == State::Connecting && !self.status.accepted && self.job == job
     }
 
     pub(crate) fn generation(&self) -> u32 {

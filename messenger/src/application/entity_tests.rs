@@ -8,7 +8,7 @@ use super::registry::Attachment;
 use crate::job::Event;
 use crate::msgr2::{EntityType, ThrottleLimits};
 use crate::shm::entity::{Entity, EntityName, EntityPolicy};
-use crate::shm::job::{Asked, Told};
+use crate::shm::job::{Asked, Patience, Told};
 use crate::shm::part::Envelope;
 use crate::shm::part_reader::{Found, PartReader};
 use crate::shm::part_writer::PartWriter;
@@ -46,7 +46,7 @@ pub(super) fn listen(scene: &mut Scene, server: &mut Double, policy: EntityPolic
 
 pub(super) fn connect(client: &mut Double, policy: EntityPolicy, address: SocketAddr) {
     client.ask(1, Asked::Entity(entity(policy)));
-    client.ask(2, Asked::ConnectAs { entity: 1, address, peer: None });
+    client.ask(2, Asked::ConnectAs { entity: 1, address, peer: None, patience: Patience::Usual });
 }
 
 /// Commits messages until neither the ring nor the daemon has room for another; how many.

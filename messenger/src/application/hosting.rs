@@ -11,24 +11,26 @@ use nix::errno::Errno;
 use super::conduit::Conduit;
 use super::identity::{EntityListener, Identity};
 use super::lane::{Held, Lane};
-use super::places::Reserved;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::complaints::complain;
 use crate::ending::Ending;
 use crate::entity::{EntityId, OUTBOX_BYTES};
 use crate::ids::ApplicationId;
-use crate::message::ConnectAs;
 use crate::msgr2::{
     AuthNone, Config, ConnectionError, Cookies, Endpoint, EntityAddr, EntityAddrs, Event,
-    Keepalive, Reason, SessionId, StreamId, Target,
+    Keepalive, Reason, SessionId, StreamId,
 };
 use crate::shm::part::Notice;
 use crate::worker::{Worker, WorkerCore};
 
 impl Worker {
     /// The entity on this core, its home; `None` if its application is gone.
-    fn entity_of(&mut self, core: &mut WorkerCore, identity: &Identity) -> Option<EntityId> {
+    pub(super) fn entity_of(
+        &mut self,
+        core: &mut WorkerCore,
+        identity: &Identity,
+    ) -> Option<EntityId> {
         let lane = self.lane_of(identity.application).filter(|lane| !lane.is_retiring())?;
         if let Some(known) = self.entities.of_identity(identity) {
             return Some(known);
@@ -94,46 +96,6 @@ impl Worker {
                 self.left(core);
             }
         }
-    }
-
-    /// Begins a session for an application, in a slot that is taken for it.
-    pub(crate) fn connect_as(&mut self, core: &mut WorkerCore, wanted: ConnectAs) {
-        let ConnectAs { reserved, identity, address, peer } = wanted;
-        let Reserved { slot, job, .. } = reserved;
-        let (entity, lane) =
-            match (self.entity_of(core, &identity), self.lane_of(identity.application)) {
-                (Some(entity), Some(lane)) if !self.draining => (entity, lane),
-                _ => return self.unreserve_slot(core, &reserved),
-            };
-        let name = self.next_id();
-        let conduit = Conduit::begin(Rc::clone(&lane), slot, name, job, address, false);
-        let generation = conduit.generation();
-        let session = Session::new(conduit, identity.entity.largest_message);
-        let now = core.now();
-        let target = Target {
-            address: EntityAddr::msgr2(address, 0),
-            entity: peer,
-            policy: identity.entity.policy.policy(),
-            reopen: false,
-        };
-        let Some((endpoint, sessions)) = self.entities.of_application(entity) else { return };
-        let begun = match endpoint.borrow_mut().connect(target, now) {
-            Some(id) if sessions.get_mut(id).is_none() => Ok(id),
-            // Of a lossless session with a peer there is one.
-            Some(_) => Err(Errno::EISCONN),
-            None => Err(Errno::EMFILE),
-        };
-        match begun {
-            Ok(id) => {
-                lane.hold(slot, Held::Session { generation, entity, session: id });
-                sessions.insert(&mut endpoint.borrow_mut(), id, session, now);
-            }
-            Err(errno) => {
-                lane.hold(slot, Held::Over { generation });
-                self.over(core, session.conduit, errno as u16);
-            }
-        }
-        self.heed_entity(core, entity);
     }
 
     /// Something has happened to a session of an application.
@@ -315,10 +277,13 @@ impl Worker {
 fn errno(reason: &Reason) -> Errno {
     match reason {
         Reason::Local => Errno::from_raw(0),
-        Reason::Unreachable | Reason::WrongPeer { .. } | Reason::NotUs => Errno::ECONNREFUSED,
-        Reason::HandshakeTime(_) | Reason::KeepaliveTime(_) | Reason::Lingered(_) => {
-            Errno::ETIMEDOUT
-        }
+        Reason::Unreachable(errno) => Errno::from_raw(*errno),
+        Reason::WrongPeer { .. } | Reason::NotUs => Errno::ECONNREFUSED,
+        Reason::HandshakeTime(_)
+        | Reason::KeepaliveTime(_)
+        | Reason::Lingered(_)
+        | Reason::TimeOver => Errno::ETIMEDOUT,
+        Reason::Cancelled => Errno::ECANCELED,
         Reason::BadMethod(_) | Reason::Authentication(_) => Errno::EACCES,
         Reason::Violation(_) | Reason::MissingFeatures(_) => Errno::EPROTO,
         Reason::TooManySessions => Errno::EMFILE,

@@ -68,7 +68,7 @@ fn more(flags: u8, here: u32) -> Vec<u8> {
 }
 
 /// A message with so much data, as one part.
-fn whole(tid: u64, data: u32) -> Vec<u8> {
+pub(super) fn whole(tid: u64, data: u32) -> Vec<u8> {
     first(BOTH, tid, [0, 0, data], data)
 }
 

@@ -9,7 +9,8 @@
 //!
 //! An application that is an entity of Ceph's protocol (`identity.rs`) has it on one core, its home:
 //! [`Sessions`] get the entity's messages, and each `session.rs` has a slot, whose rings have parts of
-//! messages. `hosting.rs` is what a worker does for them, `pacing.rs` how much of it at a time:
+//! messages. `hosting.rs` is what a worker does for them, `connecting.rs` how those begin
+//! that the application asks for, `pacing.rs` how much of it at a time:
 //! `lines.rs` has the sessions that wait for their turn or for room, `allowance.rs` what may be held.
 
 mod allowance;
@@ -17,6 +18,9 @@ pub(crate) mod bells;
 #[cfg(test)]
 mod caller;
 pub(crate) mod conduit;
+mod connecting;
+#[cfg(test)]
+mod connecting_tests;
 #[cfg(test)]
 mod deaths;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::message::ConnectAs;
 use crate::options::{ApplicationOptions, Options};
 use crate::shm::entity::EntityPolicy;
 use crate::shm::geometry::Geometry;
-use crate::shm::job::Asked;
+use crate::shm::job::{Asked, Patience};
 use crate::shm::part::Envelope;
 use crate::shm::part_reader::PartReader;
 use crate::shm::part_writer::PartWriter;
@@ -45,7 +45,10 @@ fn sessions_share_what_their_application_may_have_held_and_each_has_a_message() 
     client.ask(1, Asked::Entity(entity(EntityPolicy::LosslessClient)));
     for (mute, job) in mutes.iter().zip(2..) {
         let address = mute.local_addr().unwrap();
-        client.ask(job, Asked::ConnectAs { entity: 1, address, peer: None });
+        client.ask(
+            job,
+            Asked::ConnectAs { entity: 1, address, peer: None, patience: Patience::Usual },
+        );
     }
     let mut held = Vec::new();
     for slot in 0..4 {
@@ -66,7 +69,7 @@ fn all_that_waits_for_room_arrives_once_there_is_some() {
     let mut server = scene.attach_as(with_rings("server", Duration::ZERO));
     let address = listen(&mut scene, &mut server, EntityPolicy::StatelessServer);
     connect(&mut client, EntityPolicy::LossyClient, address);
-    client.ask(3, Asked::ConnectAs { entity: 1, address, peer: None });
+    client.ask(3, Asked::ConnectAs { entity: 1, address, peer: None, patience: Patience::Usual });
     for slot in [0, 1] {
         let open = |it: &Double| it.status(slot).state == State::Open;
         scene.until("both are open", |_| (open(&client) && open(&server)).then_some(()));
@@ -106,7 +109,10 @@ fn a_session_moves_no_more_in_a_turn_than_it_may_and_goes_on_in_the_next() {
     let slot = application.slots.reserve(0).unwrap();
     let reserved = Reserved { application: Arc::clone(&application), slot, job: 2 };
     let address = mute.local_addr().unwrap();
-    worker.connect_as(core, ConnectAs { reserved, identity, address, peer: None });
+    worker.connect_as(
+        core,
+        ConnectAs { reserved, identity, address, peer: None, patience: Patience::Usual },
+    );
 
     // A message in three parts, and another.
     let shared = application.segment.slot(slot);

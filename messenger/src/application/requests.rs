@@ -19,7 +19,7 @@ use crate::msgr2::EntityType;
 use crate::name::Service;
 use crate::shm::entity::Entity;
 use crate::shm::geometry;
-use crate::shm::job::{Asked, Notice, Request, Told};
+use crate::shm::job::{Asked, Notice, Patience, Request, Told};
 use crate::shm::sync::full_fence;
 
 /// Jobs of one application that are done before others have their turn.
@@ -87,9 +87,14 @@ impl Messenger {
             Asked::ListenAs { entity, address, backlog } => self
                 .identity_of(id, entity)
                 .and_then(|identity| self.listen_as(id, job, identity, address, backlog)),
-            Asked::ConnectAs { entity, address, peer } => self
+            Asked::ConnectAs { entity, address, peer, patience } => self
                 .identity_of(id, entity)
-                .and_then(|identity| self.connect_as(id, job, identity, address, peer)),
+                .and_then(|identity| self.connect_as(id, job, identity, address, (peer, patience))),
+            Asked::Cancel => {
+                // Whichever core has it: behind what told it to make it.
+                self.post_all(|| Message::Cancel { application: id, job });
+                Ok(())
+            }
         };
         if let Err(errno) = done {
             self.answer(id, job, Told::Failed { errno: errno as i32 });
@@ -152,7 +157,7 @@ impl Messenger {
         job: u64,
         identity: Identity,
         address: SocketAddr,
-        peer: Option<EntityType>,
+        (peer, patience): (Option<EntityType>, Patience),
     ) -> Result<(), Errno> {
         let Some(served) = self.registry.served.get(&id) else { return Ok(()) };
         if !served.permissions.may_connect(address) {
@@ -161,7 +166,7 @@ impl Messenger {
         let application = Arc::clone(&served.shared);
         let slot = application.slots.reserve(identity.core).ok_or(Errno::EMFILE)?;
         let reserved = Reserved { application, slot, job };
-        let wanted = ConnectAs { reserved, identity, address, peer };
+        let wanted = ConnectAs { reserved, identity, address, peer, patience };
         self.post(identity.core, Message::ConnectAs(Box::new(wanted)));
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::view::{Due, View};
 use super::{AttachError, AttachOptions, ConnectionId, DetachReason, Error, Event, JobId};
 use crate::msgr2::EntityType;
 use crate::shm::Welcome;
-use crate::shm::job::{Asked, Notice, Request, Told};
+use crate::shm::job::{Asked, Notice, Patience, Request, Told};
 use crate::shm::layout::WORDS;
 use crate::shm::status::{Ending, State, Status};
 use crate::shm::sync::Ordering;
@@ -251,6 +251,10 @@ impl Endpoint {
     /// As [`connect`](Self::connect), as an entity: the connection is a session with the one at the
     /// address, if that is a `peer`; `None`: whatever it says that it is.
     ///
+    /// A lossless session is tried again and again, for at most a minute until it is open for the
+    /// first time; then it has failed, for the reason that the last attempt had.
+    /// [`connect_as_within`](Self::connect_as_within) has another time.
+    ///
     /// # Errors
     /// Detached, or too many jobs wait.
     pub fn connect_as(
@@ -259,7 +263,37 @@ impl Endpoint {
         address: SocketAddr,
         peer: Option<EntityType>,
     ) -> Result<JobId, Error> {
-        self.submit(Asked::ConnectAs { entity: entity.0, address, peer })
+        let (entity, patience) = (entity.0, Patience::Usual);
+        self.submit(Asked::ConnectAs { entity, address, peer, patience })
+    }
+
+    /// As [`connect_as`](Self::connect_as), and the session has failed if it is not open within
+    /// `time`, in milliseconds, at least one; `None`: a lossless one is tried until it is open, or
+    /// [cancelled](Self::cancel).
+    ///
+    /// # Errors
+    /// Detached, or too many jobs wait.
+    pub fn connect_as_within(
+        &mut self,
+        entity: EntityId,
+        address: SocketAddr,
+        peer: Option<EntityType>,
+        time: Option<Duration>,
+    ) -> Result<JobId, Error> {
+        let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX - 1);
+        let patience = time.map_or(Patience::Endless, |time| Patience::Ms(ms(time)));
+        self.submit(Asked::ConnectAs { entity: entity.0, address, peer, patience })
+    }
+
+    /// Gives up the connection that this job asked for. If it is not there yet, the job is told as
+    /// [`Event::Failed`], with ECANCELED; else it is told as if nobody had called this, and is to be
+    /// [closed](Connection::close).
+    ///
+    /// # Errors
+    /// Detached, or too many jobs wait.
+    pub fn cancel(&mut self, job: JobId) -> Result<(), Error> {
+        self.may_submit()?;
+        self.ask(job, Asked::Cancel).then_some(()).ok_or(Error::JobsFull)
     }
 
     fn submit(&mut self, kind: Asked) -> Result<JobId, Error> {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use nix::errno::Errno;
 use vmsgr_reactor::Token;
 
 use super::{Dial, EntityId, Wire};
@@ -23,7 +24,7 @@ impl Worker {
         let dial = Dial { entity, session };
         self.hang_up(core, dial);
         if self.draining {
-            return self.not_dialed(core, dial);
+            return self.not_dialed(core, dial, Errno::ESHUTDOWN as i32);
         }
         // Nobody is asked whether there is a place: the session has been allowed already.
         self.census.enter_anyway(self.index);
@@ -72,12 +73,12 @@ impl Worker {
         self.heed_entity(core, dial.entity);
     }
 
-    /// The stream that a session asked for could not be made.
-    pub(crate) fn not_dialed(&mut self, core: &mut WorkerCore, dial: Dial) {
+    /// The stream that a session asked for could not be made; `errno` is why.
+    pub(crate) fn not_dialed(&mut self, core: &mut WorkerCore, dial: Dial, errno: i32) {
         let now = core.now();
         if let Some(entity) = self.entities.get_mut(dial.entity) {
             entity.dials.remove(&dial.session);
-            entity.endpoint.borrow_mut().connect_failed(dial.session, now);
+            entity.endpoint.borrow_mut().connect_failed(dial.session, errno, now);
         }
     }
 }

@@ -6,6 +6,7 @@ use super::address::{EntityAddr, EntityAddrs};
 use super::backoff::Backoff;
 use super::config::Config;
 use super::control::EntityType;
+use super::failure::ConnectionError;
 use super::ids::StreamId;
 use super::outbox::Outbox;
 use super::policy::Policy;
@@ -67,6 +68,9 @@ pub(super) struct Session {
     pub(super) finishing: bool,
     /// It ends at the latest then.
     pub(super) ends_by: Option<Instant>,
+    /// It ends then if it has not been open, for the reason that the last attempt had.
+    pub(super) opens_by: Option<Instant>,
+    pub(super) last_failure: Option<ConnectionError>,
 }
 
 impl Session {
@@ -93,6 +97,8 @@ impl Session {
             stopped: false,
             finishing: false,
             ends_by: None,
+            opens_by: None,
+            last_failure: None,
         }
     }
 

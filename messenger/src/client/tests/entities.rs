@@ -8,7 +8,7 @@ use super::super::{
 };
 use super::{PATIENCE, attached, told};
 use crate::msgr2::EntityType;
-use crate::shm::job::{Asked, Told};
+use crate::shm::job::{Asked, Patience, Told};
 
 fn osd() -> EntityOptions {
     EntityOptions::new(EntityType::OSD, "0")
@@ -31,7 +31,8 @@ fn an_entity_is_asked_for_and_listens_and_connects() {
     let entity = entity.to_bits();
     let listen = Asked::ListenAs { entity, address: at("127.0.0.1:6800"), backlog: 0 };
     assert_eq!(daemon.job(), Some((listener.0, listen)));
-    let connect = Asked::ConnectAs { entity, address: at("127.0.0.1:3300"), peer };
+    let connect =
+        Asked::ConnectAs { entity, address: at("127.0.0.1:3300"), peer, patience: Patience::Usual };
     assert_eq!(daemon.job(), Some((connection.0, connect)));
 }
 

@@ -220,6 +220,7 @@ impl Endpoint {
         stream.pulse.heard(now);
         session.link = Link::Ready(id);
         session.proved = false;
+        (session.opens_by, session.last_failure) = (None, None);
         session.entity.get_or_insert(stream.peer.entity);
         session.outbox.rewind();
         session.acknowledged();

@@ -155,10 +155,11 @@ impl Endpoint {
         Some(stream)
     }
 
-    /// The stream that [`Event::Connect`] asked for could not be made.
-    pub fn connect_failed(&mut self, id: SessionId, now: Instant) {
+    /// The stream that [`Event::Connect`] asked for could not be made; the errno says why.
+    pub fn connect_failed(&mut self, id: SessionId, errno: i32, now: Instant) {
         if self.sessions.get(id.0).is_some_and(|session| session.link == Link::Asked) {
-            let error = ConnectionError { state: State::Banner, reason: Reason::Unreachable };
+            let reason = Reason::Unreachable(errno);
+            let error = ConnectionError { state: State::Banner, reason };
             self.lose(id, error, now);
         }
     }
@@ -358,6 +359,21 @@ impl Endpoint {
             session.ends_by.get_or_insert(until);
             self.arm_session(id);
         }
+    }
+
+    /// Ends a session at `until` if it has not been open until then, for the reason that its last
+    /// attempt had. Without this a lossless one is tried for ever.
+    pub fn open_by(&mut self, id: SessionId, until: Instant) {
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.opens_by = Some(until);
+            self.arm_session(id);
+        }
+    }
+
+    /// Ends a session that nobody waits for any more, and its stream.
+    pub fn cancel(&mut self, id: SessionId) {
+        let state = self.state(id);
+        self.end(id, ConnectionError { state, reason: Reason::Cancelled });
     }
 
     fn end_if_finished(&mut self, id: SessionId) {
