@@ -95,6 +95,8 @@ pub(crate) struct Worker {
     /// What the taps of its connections add up to, if there is a listener with one.
     pub(crate) tap: Option<Tap>,
     pub(crate) entities: Entities,
+    /// Sessions that were lost.
+    pub(crate) lost: u64,
     /// Turns that were taken.
     pub(crate) turns: u64,
 }
@@ -129,6 +131,7 @@ impl Worker {
             reserved: None,
             tap: None,
             entities: Entities::default(),
+            lost: 0,
             turns: 0,
         }
     }

@@ -26,6 +26,7 @@ pub(crate) struct Conduit {
     pub(crate) lane: Rc<Lane>,
     pub(crate) slot: u32,
     status: Status,
+    peer: SocketAddr,
     /// The job that it comes from.
     job: u64,
     /// Positions: what has come, and what is known to be consumed.
@@ -73,6 +74,7 @@ impl Conduit {
             lane,
             slot,
             status,
+            peer,
             job,
             received: 0,
             consumed: 0,
@@ -112,6 +114,11 @@ impl Conduit {
     /// It is still being made, by this job.
     pub(crate) fn is_being_made_by(&self, job: u64) -> bool {
         self.status.state == State::Connecting && !self.status.accepted && self.job == job
+    }
+
+    /// Who has connected, if it was accepted.
+    pub(crate) fn accepted_from(&self) -> Option<SocketAddr> {
+        self.status.accepted.then_some(self.peer)
     }
 
     pub(crate) fn generation(&self) -> u32 {

@@ -112,7 +112,10 @@ impl Worker {
             Event::Reset { session, lost } => {
                 notice(self, *session, Notice::Forgotten { lost: *lost });
             }
-            Event::Lost { session, .. } => notice(self, *session, Notice::StreamLost),
+            Event::Lost { session, .. } => {
+                notice(self, *session, Notice::StreamLost);
+                self.session_lost(core, id, *session);
+            }
             Event::Room(session) => self.attend(core, id, *session),
             Event::Ended { session, error } => self.session_ended(core, id, *session, error),
             _ => {}
@@ -132,12 +135,13 @@ impl Worker {
         let local = token.and_then(|token| core.socket(token)).map(TcpStream::local_addr);
         let local = local.unwrap_or_else(|| Err(std::io::ErrorKind::NotConnected.into()));
         let name = self.next_id();
-        let Some((endpoint, sessions)) = self.entities.of_application(id) else { return };
-        let endpoint = &mut *endpoint.borrow_mut();
+        let Some((shared, sessions)) = self.entities.of_application(id) else { return };
+        let mut endpoint = shared.borrow_mut();
         if let Some(known) = sessions.get_mut(session) {
             if let Err(fault) = known.has_stream(local) {
                 sessions.lane.fail(fault);
             }
+            sessions.strangers.remove(session);
             return;
         }
         let Some(peer) = peer else { return endpoint.close(session) };
@@ -147,6 +151,8 @@ impl Worker {
         }
         let Some(slot) = lane.application.slots.reserve(self.index) else {
             endpoint.close(session);
+            drop(endpoint);
+            self.make_room(core, &lane);
             complain!(
                 self.complaints,
                 now,
@@ -165,7 +171,9 @@ impl Worker {
         if let Err(fault) = new.has_stream(local) {
             lane.fail(fault);
         }
-        sessions.insert(endpoint, session, new, now);
+        sessions.insert(&mut endpoint, session, new, now);
+        drop(endpoint);
+        self.make_room(core, &lane);
     }
 
     fn session_ended(

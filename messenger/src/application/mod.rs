@@ -12,6 +12,7 @@
 //! messages. `hosting.rs` is what a worker does for them, `connecting.rs` how those begin
 //! that the application asks for, `pacing.rs` how much of it at a time:
 //! `lines.rs` has the sessions that wait for their turn or for room, `allowance.rs` what may be held.
+//! `strangers.rs` has the sessions that go first when slots run short.
 
 mod allowance;
 pub(crate) mod bells;
@@ -49,6 +50,9 @@ mod service;
 mod session;
 mod sessions;
 mod shared;
+mod strangers;
+#[cfg(test)]
+mod strangers_tests;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ use super::lane::Lane;
 use super::lines::Turn;
 use super::requests::LISTENERS;
 use super::session::Session;
+use super::strangers::Strangers;
 use crate::msgr2::{Endpoint, MessageHeader, Received, Segment, SessionId};
 use crate::shm::part::Notice;
 
@@ -23,6 +24,8 @@ pub(crate) struct Sessions {
     /// The first message of a session that has no slot yet. It is the only one, since then the
     /// session stops.
     early: HashMap<SessionId, Early>,
+    /// Those that were begun, and left without a word.
+    pub(super) strangers: Strangers,
     /// Where it listens, with its numbers for that.
     listens: Vec<(SocketAddr, u64)>,
 }
@@ -37,8 +40,8 @@ struct Early {
 
 impl Sessions {
     pub(crate) fn new(identity: Identity, lane: Rc<Lane>) -> Self {
-        let (all, early) = Default::default();
-        Self { identity, lane, all, early, listens: Vec::new() }
+        let (all, early, strangers) = Default::default();
+        Self { identity, lane, all, early, strangers, listens: Vec::new() }
     }
 
     /// It listens there; false if that is known.
@@ -67,6 +70,7 @@ impl Sessions {
 
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
         self.early.remove(&id);
+        self.strangers.remove(id);
         self.all.remove(&id)
     }
 

@@ -92,6 +92,12 @@ impl Outbox {
         true
     }
 
+    /// The peer has said that it has some message.
+    pub(super) fn has_acknowledged(&self) -> bool {
+        let first = self.messages.front().map_or(self.last_seq + 1, |first| first.header.seq);
+        first > 1
+    }
+
     /// On the next connection all that is left is sent again.
     pub(super) fn rewind(&mut self) {
         self.sent = 0;

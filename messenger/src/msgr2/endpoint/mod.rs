@@ -370,6 +370,18 @@ impl Endpoint {
         }
     }
 
+    /// Whether a message has passed in a session: one has come, or the peer has acknowledged one.
+    pub fn has_conversed(&self, id: SessionId) -> bool {
+        let passed = |it: &Session| it.in_seq > 0 || it.outbox.has_acknowledged();
+        self.sessions.get(id.0).is_some_and(passed)
+    }
+
+    /// Ends a session whose place another needs.
+    pub fn displace(&mut self, id: SessionId) {
+        let state = self.state(id);
+        self.end(id, ConnectionError { state, reason: Reason::TooManySessions });
+    }
+
     /// Ends a session that nobody waits for any more, and its stream.
     pub fn cancel(&mut self, id: SessionId) {
         let state = self.state(id);
