@@ -197,6 +197,18 @@ struct vmsgr_entity_options {
     uint64_t reserved[4];
 };
 
+/* Who is at the other end of a session, as it says itself. */
+struct vmsgr_peer_entity {
+    /* 1 mon, 2 mds, 4 osd, 8 client, 16 mgr. */
+    uint32_t type;
+    /* Tells its process from others at the same address. */
+    uint32_t nonce;
+    /* Its number among its kind: 3 of osd.3; of a client the number that its monitors gave it. */
+    uint64_t number;
+    /* Where it listens, with port 0 if it does not; ss_family is 0 if it has not said. */
+    struct sockaddr_storage address;
+};
+
 /* A message or notice that has come, or a message to be sent. */
 struct vmsgr_message {
     /* VMSGR_MESSAGE, or which notice it is. All else but lost means nothing in a notice. */
@@ -406,6 +418,11 @@ int vmsgr_connect_as_within(struct vmsgr_endpoint *endpoint, vmsgr_entity_id ent
 
 /* 1 if the connection has messages, 0 if it has bytes. */
 int vmsgr_has_messages(struct vmsgr_endpoint *endpoint, vmsgr_connection connection);
+
+/* Who is at the other end of a connection with messages: 1 and *peer, or 0 if it has bytes, or has not
+   been open yet. EBADF. */
+int vmsgr_who(struct vmsgr_endpoint *endpoint, vmsgr_connection connection,
+              struct vmsgr_peer_entity *peer);
 
 /* The next message or notice: 1, or 0 if there is none yet, and VMSGR_READABLE tells when more has
    come. It stays the next, and its bytes where they are, until it is consumed or answered, or the

@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::lane::{Held, Lane};
 use super::send_ring::SendRing;
 use crate::ids::ConnectionId;
+use crate::shm::PeerEntity;
 use crate::shm::address;
 use crate::shm::intent;
 use crate::shm::part::{NOTICE_BYTES, Notice, PART_BYTES};
@@ -65,6 +66,7 @@ impl Conduit {
         daemon.job.store(job, Ordering::Relaxed);
         let name = u64::from(name.core) << 48 | (name.serial & ((1 << 48) - 1));
         daemon.name.store(name, Ordering::Relaxed);
+        shared.peer.clear();
         put_address(&shared.addresses.peer, peer);
         shared.addresses.local.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         let state = State::Connecting;
@@ -119,6 +121,11 @@ impl Conduit {
     /// Who has connected, if it was accepted.
     pub(crate) fn accepted_from(&self) -> Option<SocketAddr> {
         self.status.accepted.then_some(self.peer)
+    }
+
+    /// Who is at the other end, as msgr2 tells.
+    pub(crate) fn tell_of_peer(&self, peer: &PeerEntity) {
+        self.lane.slot(self.slot).peer.write(peer);
     }
 
     pub(crate) fn generation(&self) -> u32 {

@@ -47,6 +47,8 @@ impl Worker {
         config.throttle = entity.throttle;
         config.outbox_bytes = OUTBOX_BYTES;
         config.tally = lane.portion.tally.clone();
+        // osd.3 is number 3 to its peers.
+        config.gid = entity.id.as_str().parse().ok();
         // Tells it from others that have no address, either.
         config.nonce = Cookies::Random.give() as u32;
         let limits = &mut config.limits;
@@ -137,8 +139,9 @@ impl Worker {
         let name = self.next_id();
         let Some((shared, sessions)) = self.entities.of_application(id) else { return };
         let mut endpoint = shared.borrow_mut();
+        let peer_name = endpoint.peer_name(session);
         if let Some(known) = sessions.get_mut(session) {
-            if let Err(fault) = known.has_stream(local) {
+            if let Err(fault) = known.has_stream(local, peer_name) {
                 sessions.lane.fail(fault);
             }
             sessions.strangers.remove(session);
@@ -168,7 +171,7 @@ impl Worker {
         let generation = conduit.generation();
         lane.hold(slot, Held::Session { generation, entity: id, session });
         let mut new = Session::new(conduit, sessions.identity.entity.largest_message);
-        if let Err(fault) = new.has_stream(local) {
+        if let Err(fault) = new.has_stream(local, peer_name) {
             lane.fail(fault);
         }
         sessions.insert(&mut endpoint, session, new, now);

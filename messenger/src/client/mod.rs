@@ -137,4 +137,4 @@ pub use options::AttachOptions;
 pub use receiver::Receiver;
 pub use sender::Sender;
 
-pub use crate::shm::{EntityError, EntityPolicy, Notice};
+pub use crate::shm::{EntityError, EntityPolicy, Notice, PeerEntity};

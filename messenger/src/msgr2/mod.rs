@@ -108,6 +108,7 @@ pub use policy::Policy;
 pub use preamble::SEGMENTS;
 pub use secure::{FrameSealer, SecureFrameDecoder, Side, from_connection_secret};
 pub use segment::Segment;
+pub use session::PeerName;
 pub use state::State;
 pub use tag::Tag;
 pub use tally::Tally;

@@ -18,7 +18,8 @@ use super::conduit::Conduit;
 use super::fault::Fault;
 use super::lines::{Moved, Pause, Turn};
 use super::send_ring::SendRing;
-use crate::msgr2::{Endpoint, Message, Received, SessionId};
+use crate::msgr2::{Endpoint, Message, PeerName, Received, SessionId};
+use crate::shm::PeerEntity;
 use crate::shm::part::{Envelope, Notice};
 use crate::shm::part_reader::PartReader;
 use crate::shm::part_writer::PartWriter;
@@ -87,7 +88,15 @@ impl Session {
     }
 
     /// It has a stream: the first one, or one again.
-    pub(crate) fn has_stream(&mut self, local: io::Result<SocketAddr>) -> Result<(), Fault> {
+    pub(crate) fn has_stream(
+        &mut self,
+        local: io::Result<SocketAddr>,
+        peer: Option<PeerName>,
+    ) -> Result<(), Fault> {
+        if let Some(PeerName { entity, number, address }) = peer {
+            let (kind, nonce, address) = (entity, address.nonce, address.socket);
+            self.conduit.tell_of_peer(&PeerEntity { kind, number, address, nonce });
+        }
         if std::mem::replace(&mut self.opened, true) {
             return self.tell(Notice::StreamBack);
         }

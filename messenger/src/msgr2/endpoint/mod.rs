@@ -42,7 +42,7 @@ use super::output::Slices;
 use super::policy::Policy;
 use super::registry::Registry;
 use super::secure::Side;
-use super::session::{Link, Session};
+use super::session::{Link, PeerName, Session};
 use super::state::State;
 use super::timers::Timers;
 
@@ -400,6 +400,11 @@ impl Endpoint {
     /// The stream that a session has now, also one that is in its handshake.
     pub fn stream(&self, id: SessionId) -> Option<StreamId> {
         self.sessions.get(id.0).and_then(Session::stream)
+    }
+
+    /// Who a session is with, once it has had a stream.
+    pub fn peer_name(&self, id: SessionId) -> Option<PeerName> {
+        self.sessions.get(id.0)?.peer_name()
     }
 
     /// We are there, too: what later peers are told. Of more than they would listen to, it is the
