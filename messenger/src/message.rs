@@ -8,7 +8,7 @@ use mio::net::{TcpListener, TcpStream};
 use vmsgr_reactor::Doorbell;
 
 use crate::application::registry::Heard;
-use crate::application::{Application, ApplicationId, Identity, Reserved};
+use crate::application::{Application, ApplicationId, EntityListener, Identity, Reserved};
 use crate::ids::JobId;
 use crate::job::Event;
 use crate::msgr2::EntityType;
@@ -40,6 +40,12 @@ pub(crate) enum Message {
     Depart(ApplicationId),
     /// To one core: tell when this time has passed since an application died.
     Linger(Box<(ApplicationId, u64, Duration)>),
+    /// To one core: tell when this time has passed since an application, by its epoch, took over.
+    AskedWithin(Box<(ApplicationId, u64, Duration)>),
+    /// To every core: another entity has the listener of a job of ours from here on.
+    Inherit { listener: JobId, heir: Arc<EntityListener> },
+    /// To one core, its home: an entity ends.
+    EndEntity(Box<Identity>),
     /// To every core: an application is gone for good.
     Retire(ApplicationId),
     /// To every core: an application has done something wrong.

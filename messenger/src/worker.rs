@@ -45,6 +45,8 @@ pub(crate) enum Timer {
     Entity(EntityId),
     /// An application that died, and its epoch, has had its time to come back.
     Application(ApplicationId, u64),
+    /// An application, and its epoch, has had its time to ask for what it has taken over.
+    AskedWithin(ApplicationId, u64),
 }
 
 /// What a job began on this core.
@@ -251,6 +253,12 @@ impl Handler for Worker {
             Timer::Linger => self.check_lingering(core),
             Timer::Lingered(token) => self.cut_lingering(core, token),
             Timer::Entity(entity) => self.entity_due(core, entity),
+            Timer::AskedWithin(application, epoch) => {
+                if let Some(lane) = self.lane_of(application) {
+                    lane.asked.set(None);
+                }
+                self.say(core, Heard::AskedWithin { application, epoch });
+            }
             Timer::Application(application, epoch) => {
                 self.say(core, Heard::LingerOver { application, epoch });
             }
@@ -279,6 +287,14 @@ impl Handler for Worker {
                     lane.linger.set(Some(timer));
                 }
             }
+            Message::AskedWithin(asked) => {
+                let (application, epoch, time) = *asked;
+                let timer = core.arm(time, Timer::AskedWithin(application, epoch));
+                let old = self.lane_of(application).and_then(|it| it.asked.replace(Some(timer)));
+                old.into_iter().for_each(|old| core.cancel(old));
+            }
+            Message::Inherit { listener, heir } => self.inherit(core, listener, heir),
+            Message::EndEntity(identity) => self.end_entity(core, &identity),
             Message::Retire(application) => self.retire(core, application),
             Message::Evict(application) => self.evict(core, application),
             Message::Join { listener, application, job } => {

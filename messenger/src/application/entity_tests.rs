@@ -40,7 +40,7 @@ pub(super) fn listen(scene: &mut Scene, server: &mut Double, policy: EntityPolic
     let address = "127.0.0.1:0".parse().unwrap();
     server.ask(2, Asked::ListenAs { entity: 1, address, backlog: 0 });
     match scene.until("it listens", |_| server.told()).told {
-        Told::Listening { address } => address,
+        Told::ListeningAs { address } => address,
         other => panic!("{other:?}"),
     }
 }

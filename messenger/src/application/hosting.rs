@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use log::Level;
 use mio::net::TcpStream;
@@ -16,13 +17,14 @@ use super::sessions::Sessions;
 use crate::complaints::complain;
 use crate::ending::Ending;
 use crate::entity::{EntityId, OUTBOX_BYTES};
-use crate::ids::ApplicationId;
+use crate::ids::{ApplicationId, JobId};
 use crate::msgr2::{
     AuthNone, Config, ConnectionError, Cookies, Endpoint, EntityAddr, EntityAddrs, Event,
     Keepalive, Reason, SessionId, StreamId,
 };
+use crate::name::Service;
 use crate::shm::part::Notice;
-use crate::worker::{Worker, WorkerCore};
+use crate::worker::{Begun, Worker, WorkerCore};
 
 impl Worker {
     /// The entity on this core, its home; `None` if its application is gone.
@@ -31,7 +33,10 @@ impl Worker {
         core: &mut WorkerCore,
         identity: &Identity,
     ) -> Option<EntityId> {
-        let lane = self.lane_of(identity.application).filter(|lane| !lane.is_retiring())?;
+        let lane = self.lane_of(identity.application)?;
+        if lane.is_retiring() || lane.has_ended(identity.number) {
+            return None;
+        }
         if let Some(known) = self.entities.of_identity(identity) {
             return Some(known);
         }
@@ -74,6 +79,21 @@ impl Worker {
         let address = listener.address;
         if sessions.listens(address, listener.job) && !address.ip().is_unspecified() {
             endpoint.borrow_mut().add_address(EntityAddr::msgr2(address, 0));
+        }
+    }
+
+    /// What is accepted at a listener of an entity is another one's from here on.
+    pub(crate) fn inherit(
+        &mut self,
+        core: &mut WorkerCore,
+        listener: JobId,
+        heir: Arc<EntityListener>,
+    ) {
+        self.listen_for_entity(core, &heir);
+        if let Some(Begun::Listener(token)) = self.jobs.get(&listener).copied()
+            && let Some(state) = core.listener_state_mut(token)
+        {
+            state.service = Service::Entity(heir);
         }
     }
 
@@ -188,7 +208,12 @@ impl Worker {
     ) {
         let Some((_, sessions)) = self.entities.of_application(id) else { return };
         let Some(session) = sessions.remove(session) else { return };
-        self.over(core, session.conduit, errno(&error.reason) as u16);
+        let errno = match error.reason {
+            // What its application has committed since is lost.
+            Reason::Local if session.is_retired() => Errno::ESHUTDOWN,
+            _ => errno(&error.reason),
+        };
+        self.over(core, session.conduit, errno as u16);
     }
 
     /// Looks at a session of which its application has said that there is something new.
@@ -273,6 +298,26 @@ impl Worker {
         session: SessionId,
     ) {
         self.cut_session(core, id, session);
+        self.heed_entity(core, id);
+    }
+
+    /// An entity of an application that goes on is over: its sessions end behind what was committed.
+    pub(crate) fn end_entity(&mut self, core: &mut WorkerCore, identity: &Identity) {
+        let known = self.entities.of_identity(identity);
+        if let Some(lane) = self.lane_of(identity.application) {
+            lane.end_entity(identity.number);
+        }
+        let Some(id) = known else { return };
+        let Some((_, sessions)) = self.entities.of_application(id) else { return };
+        for session in sessions.end() {
+            self.attend(core, id, session);
+            let now = core.now();
+            if let Some((endpoint, sessions)) = self.entities.of_application(id)
+                && let Some(found) = sessions.get_mut(session)
+            {
+                found.retire(&mut endpoint.borrow_mut(), session, now);
+            }
+        }
         self.heed_entity(core, id);
     }
 

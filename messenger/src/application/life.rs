@@ -133,7 +133,7 @@ impl Worker {
         if let Some(doorbell) = lane.doorbell.take() {
             core.unwatch(doorbell);
         }
-        if let Some(timer) = lane.linger.take() {
+        for timer in [lane.linger.take(), lane.asked.take()].into_iter().flatten() {
             core.cancel(timer);
         }
         self.lanes.retain(|other| !Rc::ptr_eq(other, lane));

@@ -36,7 +36,7 @@ fn listen(scene: &mut Scene, application: &mut Double) -> SocketAddr {
     let address = "127.0.0.1:0".parse().unwrap();
     application.ask(51, Asked::ListenAs { entity: 50, address, backlog: 0 });
     scene.until("it listens", |_| match application.told()?.told {
-        Told::Listening { address } => Some(address),
+        Told::ListeningAs { address } => Some(address),
         other => panic!("{other:?}"),
     })
 }

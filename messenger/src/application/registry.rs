@@ -13,6 +13,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use vmsgr_reactor::Doorbell;
 
 use super::allowance::Allowance;
+use super::entities::ASKED_WITHIN;
 use super::fault::Fault;
 use super::identity::Identity;
 use super::pool::SlotPool;
@@ -23,6 +24,7 @@ use crate::message::Message;
 use crate::messenger::Messenger;
 use crate::shm::Permissions;
 use crate::shm::geometry::Geometry;
+use crate::shm::job::Told;
 use crate::shm::ring::{Pusher, Taker};
 use crate::shm::segment::Segment;
 use crate::shm::sync::{Ordering, full_fence};
@@ -83,6 +85,8 @@ pub(crate) enum Heard {
     Joined { application: ApplicationId, job: u64 },
     /// It has done something wrong.
     Fault { application: ApplicationId, fault: Fault },
+    /// Its time to ask for the entities that it has taken over is over.
+    AskedWithin { application: ApplicationId, epoch: u64 },
     /// Its time to come back is over.
     LingerOver { application: ApplicationId, epoch: u64 },
 }
@@ -129,6 +133,11 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// How often somebody has attached to it.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     pub(crate) fn is_attached(&self) -> bool {
         self.phase == Phase::Attached
     }
@@ -194,6 +203,8 @@ pub(crate) struct Known {
     pub(crate) identity: Identity,
     /// Those that the application and its predecessors have for it; the last ones.
     pub(crate) numbers: VecDeque<u64>,
+    /// The epoch of the application that has asked for it last.
+    pub(crate) asked: u64,
 }
 
 /// A listen job of one application.
@@ -211,10 +222,21 @@ pub(crate) struct Listened {
     /// As bound.
     pub(crate) address: SocketAddr,
     pub(crate) uid: u32,
-    /// It is an entity's, and so nobody else's.
-    pub(crate) of_entity: bool,
+    /// The number of the entity that has it for itself, if it is one's.
+    pub(crate) entity: Option<u64>,
     /// Who listens there, with their numbers for it.
     pub(crate) members: Vec<(ApplicationId, u64)>,
+}
+
+impl Listened {
+    /// What its members are told of it.
+    pub(crate) fn told(&self) -> Told {
+        let address = self.address;
+        match self.entity {
+            Some(_) => Told::ListeningAs { address },
+            None => Told::Listening { address },
+        }
+    }
 }
 
 /// All of them.
@@ -390,6 +412,10 @@ impl Messenger {
             doorbell,
         };
         self.registry.events.push_back(Event::Granted { application: id, grant: Box::new(grant) });
+        if !served.entities.is_empty() {
+            let time = (id, served.epoch, ASKED_WITHIN);
+            self.post(0, Message::AskedWithin(Box::new(time)));
+        }
         self.tell_of_listeners(id);
     }
 
@@ -477,6 +503,7 @@ impl Messenger {
             }
             Heard::Joined { application, job } => self.joined(application, job),
             Heard::Fault { application, fault } => self.evict(application, &fault.to_string()),
+            Heard::AskedWithin { application, epoch } => self.end_unasked(application, epoch),
             Heard::LingerOver { application, epoch } => {
                 let gone =
                     |served: &Served| served.phase == Phase::Departed && served.epoch == epoch;

@@ -26,6 +26,8 @@ pub(crate) struct Sessions {
     early: HashMap<SessionId, Early>,
     /// Those that were begun, and left without a word.
     pub(super) strangers: Strangers,
+    /// It ends with its last session and stream.
+    over: bool,
     /// Where it listens, with its numbers for that.
     listens: Vec<(SocketAddr, u64)>,
 }
@@ -41,7 +43,7 @@ struct Early {
 impl Sessions {
     pub(crate) fn new(identity: Identity, lane: Rc<Lane>) -> Self {
         let (all, early, strangers) = Default::default();
-        Self { identity, lane, all, early, strangers, listens: Vec::new() }
+        Self { identity, lane, all, early, strangers, over: false, listens: Vec::new() }
     }
 
     /// It listens there; false if that is known.
@@ -62,6 +64,17 @@ impl Sessions {
     pub(crate) fn job_at(&self, local: Option<SocketAddr>) -> u64 {
         let at = |it: &&(SocketAddr, u64)| local.is_some_and(|local| local.port() == it.0.port());
         self.listens.iter().find(at).or(self.listens.last()).map_or(0, |(_, job)| *job)
+    }
+
+    /// It is over; those that have to end.
+    pub(crate) fn end(&mut self) -> Vec<SessionId> {
+        self.over = true;
+        self.all.keys().copied().collect()
+    }
+
+    /// Nobody will have it any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over || self.lane.is_retiring()
     }
 
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {

@@ -102,7 +102,9 @@ impl Endpoint {
 
     /// Attaches again, with the same options, when the daemon has gone: to another one, or to the
     /// same after a restart. Listeners are asked for again, under the same numbers, and so are told
-    /// of again. Does nothing if it is attached.
+    /// of again; but for one of an entity that was taken over and never asked for here with
+    /// [`listen_as`](Self::listen_as), which is told as [`Event::Unlistened`]. Does nothing if it is
+    /// attached.
     ///
     /// # Errors
     /// As [`AttachError`] says; it can be tried again.
@@ -121,16 +123,24 @@ impl Endpoint {
         self.jobs = self.jobs.max(old.jobs);
         self.entities = std::mem::take(&mut old.entities);
         if welcome.resumed {
-            // It is the old segment: the daemon tells of its listeners itself, and knows entities.
+            // It is the old segment: the daemon tells of its listeners itself.
             for listen in old.listens.all() {
                 listen.entity.into_iter().for_each(|it| self.listens.belongs(listen.job, it));
             }
-            return;
         }
+        // Also of who knows them: those that are not asked for end there.
         for &(id, entity) in self.entities.all() {
             self.ask(id.job(), Asked::Entity(entity));
         }
+        if welcome.resumed {
+            return self.flush();
+        }
         for &listen in old.listens.all() {
+            if listen.messages && listen.entity.is_none() {
+                // It was taken over, and only who had it before knows for what entity it was.
+                self.early.push_back(Event::Unlistened { job: listen.job });
+                continue;
+            }
             self.ask(listen.job, listening(listen.entity, listen.address, listen.backlog));
             self.listens.began(listen);
         }
@@ -189,13 +199,22 @@ impl Endpoint {
     ) -> Result<JobId, Error> {
         self.may_submit()?;
         if self.welcome.resumed
-            && let Some(job) = self.listens.at(address)
+            && let Some(there) = self.listens.at(address)
+            && there.messages == entity.is_some()
+            && (there.entity.is_none() || there.entity == entity)
         {
-            entity.into_iter().for_each(|entity| self.listens.belongs(job, entity));
-            return Ok(job);
+            if let Some(entity) = entity.filter(|_| there.entity.is_none()) {
+                // The daemon looks whether it is that one's.
+                if !self.ask(there.job, listening(Some(entity), address, backlog)) {
+                    return Err(Error::JobsFull);
+                }
+                self.listens.belongs(there.job, entity);
+            }
+            return Ok(there.job);
         }
         let job = self.submit(listening(entity, address, backlog))?;
-        self.listens.began(Listen { job, address, backlog, entity });
+        let messages = entity.is_some();
+        self.listens.began(Listen { job, address, backlog, entity, messages });
         Ok(job)
     }
 
@@ -205,7 +224,8 @@ impl Endpoint {
     /// [number](EntityId::job) for a job, if the daemon cannot have it.
     ///
     /// After a takeover, an entity that is what one of the application before was *is* that one,
-    /// with its sessions.
+    /// with its sessions. One that is not asked for again within a minute ends, and its listeners and
+    /// sessions with it; sooner if another listens [where it does](Self::listen_as).
     ///
     /// # Errors
     /// Detached, too many jobs wait, or something of it is out of its range.
@@ -431,8 +451,8 @@ impl Endpoint {
         let Notice { job, told } = Notice::from_words(words)?;
         let job = JobId(job);
         Some(match told {
-            Told::Listening { address } => {
-                self.listens.listens(job, address);
+            Told::Listening { address } | Told::ListeningAs { address } => {
+                self.listens.listens(job, address, matches!(told, Told::ListeningAs { .. }));
                 Event::Listening { job, address }
             }
             Told::Failed { errno } => {

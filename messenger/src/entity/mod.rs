@@ -154,7 +154,7 @@ impl Entities {
     /// The entity that this one of an application is.
     pub(crate) fn of_identity(&self, identity: &Identity) -> Option<EntityId> {
         // One of an application that is gone may be there still, and another have its names.
-        let is = |it: &Sessions| it.identity == *identity && !it.lane.is_retiring();
+        let is = |it: &Sessions| it.identity == *identity && !it.is_over();
         self.applications().find(|(_, sessions)| is(sessions)).map(|(id, _)| id)
     }
 
@@ -199,8 +199,7 @@ impl Entities {
         let entity = self.0.get(id.0)?;
         let Owner::Application(sessions) = &entity.owner else { return None };
         let endpoint = entity.endpoint.borrow();
-        let over =
-            sessions.lane.is_retiring() && endpoint.sessions() == 0 && endpoint.streams() == 0;
+        let over = sessions.is_over() && endpoint.sessions() == 0 && endpoint.streams() == 0;
         drop(endpoint);
         if over { self.0.remove(id.0) } else { None }
     }

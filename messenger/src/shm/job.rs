@@ -151,6 +151,8 @@ pub(crate) struct Notice {
 pub(crate) enum Told {
     /// Connections are accepted, at this address.
     Listening { address: SocketAddr },
+    /// The same, for messages to an entity.
+    ListeningAs { address: SocketAddr },
     /// It could not be done.
     Failed { errno: i32 },
     /// A listener has ended, as asked.
@@ -160,11 +162,13 @@ pub(crate) enum Told {
 const LISTENING: u64 = 1;
 const FAILED: u64 = 2;
 const UNLISTENED: u64 = 3;
+const LISTENING_AS: u64 = 4;
 
 impl Notice {
     pub(crate) fn to_words(self) -> [u64; WORDS] {
         let (kind, [a, b, c], errno) = match self.told {
             Told::Listening { address } => (LISTENING, address::to_words(address), 0),
+            Told::ListeningAs { address } => (LISTENING_AS, address::to_words(address), 0),
             Told::Failed { errno } => (FAILED, [0; 3], errno as u64),
             Told::Unlistened => (UNLISTENED, [0; 3], 0),
         };
@@ -176,6 +180,7 @@ impl Notice {
         let [kind, job, a, b, c, errno, ..] = words;
         let told = match kind {
             LISTENING => Told::Listening { address: address::from_words([a, b, c])? },
+            LISTENING_AS => Told::ListeningAs { address: address::from_words([a, b, c])? },
             FAILED => Told::Failed { errno: errno as i32 },
             UNLISTENED => Told::Unlistened,
             _ => return None,
@@ -211,7 +216,8 @@ mod tests {
             let request = Request { job: u64::MAX, kind };
             assert_eq!(Request::from_words(request.to_words()), Some(request));
         }
-        for told in [Told::Listening { address }, Told::Failed { errno: 13 }, Told::Unlistened] {
+        let listening = [Told::Listening { address }, Told::ListeningAs { address }];
+        for told in listening.into_iter().chain([Told::Failed { errno: 13 }, Told::Unlistened]) {
             let notice = Notice { job: 7, told };
             assert_eq!(Notice::from_words(notice.to_words()), Some(notice));
         }

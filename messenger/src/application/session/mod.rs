@@ -55,6 +55,8 @@ pub(crate) struct Session {
     finished: bool,
     /// Nobody is there any more who could say anything in the slot.
     abandoned: bool,
+    /// Its entity is over: nothing more is taken from its application.
+    retired: bool,
     opened: bool,
 }
 
@@ -83,6 +85,7 @@ impl Session {
             closing: false,
             finished: false,
             abandoned: false,
+            retired: false,
             opened: false,
         }
     }
@@ -224,7 +227,7 @@ impl Session {
         }
         self.conduit.look_at_consumed()?;
         self.flush()?;
-        if !was_shut_down {
+        if !was_shut_down && !self.retired {
             self.ring.refresh()?;
         }
         self.settle_receipts(endpoint, id, now);
@@ -240,6 +243,16 @@ impl Session {
         self.conduit.give_up();
         self.settle_receipts(endpoint, id, now);
         self.finish_if_done(endpoint, id, now);
+    }
+
+    /// Its entity is over: it ends behind what was committed until now.
+    pub(crate) fn retire(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
+        self.retired = true;
+        self.finish_if_done(endpoint, id, now);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired
     }
 
     /// Tells the endpoint what was taken; of a session that is being closed, all is.

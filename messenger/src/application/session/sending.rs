@@ -108,7 +108,7 @@ impl Session {
 
     /// Ends the session behind what was committed, if its application has closed it.
     pub(super) fn finish_if_done(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
-        if !self.conduit.is_shut_down() {
+        if !self.conduit.is_shut_down() && !self.retired {
             return;
         }
         // Its peer may never take what is left.
