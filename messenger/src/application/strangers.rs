@@ -81,6 +81,7 @@ impl Worker {
         sessions.strangers.remove(session);
         let peer = sessions.get_mut(session).and_then(|found| found.conduit.accepted_from());
         endpoint.borrow_mut().displace(session);
+        self.entities.touched(id);
         let now = core.now();
         if let Some(peer) = peer {
             complain!(

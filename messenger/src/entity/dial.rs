@@ -79,6 +79,7 @@ impl Worker {
         if let Some(entity) = self.entities.get_mut(dial.entity) {
             entity.dials.remove(&dial.session);
             entity.endpoint.borrow_mut().connect_failed(dial.session, errno, now);
+            entity.sign.raise();
         }
     }
 }
