@@ -94,7 +94,7 @@ Exit codes: 0 stopped as asked, 1 failed while running, 2 bad command line or co
 #[derive(Debug)]
 pub enum Asked {
     /// To run, or to check.
-    Run(Args),
+    Run(Box<Args>),
     /// To print this and exit: the help or the version.
     Print(String),
 }
@@ -103,7 +103,7 @@ impl Args {
     /// Reads a command line, the program's name first.
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Asked, Refusal> {
         match Self::try_parse_from(line) {
-            Ok(args) => Ok(Asked::Run(args)),
+            Ok(args) => Ok(Asked::Run(Box::new(args))),
             Err(error) => match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                     Ok(Asked::Print(error.render().to_string()))
@@ -173,7 +173,7 @@ pub mod tests {
     /// The command line after the program's name.
     pub fn args(words: &[&str]) -> Args {
         match read(words) {
-            Ok(Asked::Run(args)) => args,
+            Ok(Asked::Run(args)) => *args,
             other => panic!("{words:?}: {other:?}"),
         }
     }
