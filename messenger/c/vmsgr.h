@@ -397,7 +397,8 @@ void vmsgr_entity_options_init(struct vmsgr_entity_options *options);
 
 /* The process is this entity from now on; its number goes to *entity. If the daemon cannot have it
    that is told by VMSGR_FAILED. After a takeover, an entity that is what one of the process before was
-   is that one, with its sessions. EINVAL: an option is out of its range. EAGAIN, ENOTCONN. */
+   is that one, with its sessions; one that is not asked for again within a minute ends, and its
+   listeners and sessions with it, sooner if another listens where it does. EINVAL: an option is out of its range. EAGAIN, ENOTCONN. */
 int vmsgr_entity(struct vmsgr_endpoint *endpoint, const struct vmsgr_entity_options *options,
                  vmsgr_entity_id *entity);
 

@@ -169,7 +169,7 @@ impl Worker {
         }
         let Some(peer) = peer else { return endpoint.close(session) };
         let lane = Rc::clone(&sessions.lane);
-        if lane.is_retiring() {
+        if sessions.is_over() {
             return endpoint.close(session);
         }
         let Some(slot) = lane.application.slots.reserve(self.index) else {

@@ -21,7 +21,8 @@ impl Worker {
             // A lane goes only when its last session ends, which may happen here.
             let Some(lane) = self.lanes.get(index).filter(|lane| has_more(lane)) else { continue };
             let lane = Rc::clone(lane);
-            for pause in [Pause::Turn, Pause::Room] {
+            // Who waits for room has it before those who go on.
+            for pause in [Pause::Room, Pause::Turn] {
                 // Those that join meanwhile wait for the next turn.
                 for _ in 0..lane.lines.len(pause) {
                     if pause == Pause::Room && !lane.has_room() {

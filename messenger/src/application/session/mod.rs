@@ -278,6 +278,7 @@ impl Session {
         if self.waiting.is_empty() {
             endpoint.go_on(id, now);
         }
+        self.count();
     }
 
     /// Nothing is under way in it, as far as is known.

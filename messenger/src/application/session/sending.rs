@@ -46,7 +46,7 @@ impl Session {
             }
             // What the message before it was is counted before another is begun.
             self.count();
-            if self.reader.holds() == 0 && endpoint.holds_some(id) && !self.conduit.lane.has_room()
+            if self.reader.holds() == 0 && !self.conduit.lane.has_room() && endpoint.holds_some(id)
             {
                 endpoint.await_end(id);
                 self.pause = Some(Pause::Room);
