@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use super::identity::{EntityListener, Identity};
 use super::places::Reserved;
-use super::registry::{Known, Served};
+use super::served::{Known, Served};
 use crate::ids::{ApplicationId, JobId};
 use crate::message::{ConnectAs, Message};
 use crate::messenger::Messenger;

@@ -56,6 +56,8 @@ fn what_a_successor_does_not_ask_for_ends_and_what_it_asks_for_goes_on() {
     let left = listen(&mut scene, &mut server, (3, with_limit(2000)), (4, any()));
     let mut callers = [kept, left].map(Caller::new);
     let slots = [0, 1].map(|n| callers[n].open(&mut scene, &mut server));
+    // It has connected, and said nothing yet.
+    let mut late = Caller::new(left);
     server.die(&mut scene);
 
     let mut server = scene.attach("server");
@@ -70,6 +72,9 @@ fn what_a_successor_does_not_ask_for_ends_and_what_it_asks_for_goes_on() {
     assert_eq!(closed(&mut scene, &server, slot), Errno::ESHUTDOWN);
     callers[1].hears(&mut scene, 7);
     scene.until("nobody listens there", |_| TcpStream::connect(left).is_err().then_some(()));
+
+    let _ = late.ends(&mut scene);
+    assert_eq!(server.status(2).generation, 0, "it got no session");
 
     assert_eq!(server.status(slots[0]).state, State::Open);
     server.commit(slots[0], &whole(8, 8));

@@ -1,7 +1,7 @@
 //! The daemon's side of applications that attach over shared memory.
 //!
 //! An [`Application`] is known to all threads: its segment, its slots (`pool.rs`), its doorbell. The
-//! messenger's thread takes its jobs (`registry.rs`, `requests.rs`, `entities.rs`). Each core has a [`Lane`] to it,
+//! messenger's thread takes its jobs (`served.rs`, `registry.rs`, `requests.rs`, `entities.rs`). Each core has a [`Lane`] to it,
 //! over which slot numbers go up and down; of each connection the core keeps a [`Conduit`], which
 //! fills the receive ring, and the [`SendRing`], which is where the connection's pending data lives.
 //! `service.rs` is what a worker does for them in a turn, `bells.rs` when it tells them, `places.rs` which application an accepted
@@ -49,6 +49,7 @@ mod pool;
 pub(crate) mod registry;
 mod requests;
 mod send_ring;
+mod served;
 mod service;
 mod session;
 mod sessions;

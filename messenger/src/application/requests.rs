@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::fault::Fault;
 use super::places::Reserved;
-use super::registry::{Listen, Listened};
+use super::served::{Listen, Listened};
 use crate::bind::Bound;
 use crate::ids::ApplicationId;
 use crate::ids::JobId;
