@@ -9,6 +9,7 @@ use vmsgr_reactor::{Budget, Handler, Loop, SpinPolicy, mesh};
 use super::owner::{Kept, Owner};
 use super::*;
 use crate::census::Census;
+use crate::ending::Ending;
 use crate::ids::JobId;
 use crate::msgr2::{
     AuthNone, Config, EntityAddr, EntityAddrs, EntityType, Message, MessageHeader, Policy,
@@ -198,12 +199,14 @@ fn what_happens_while_a_turn_settles_makes_work_for_the_next() {
     world.until("an answer", |world| world.kept().messages.len() == 1);
     assert!(!world.tested.handler().0.has_work());
     // As a write that fails does it: nobody is called who could heed what comes of it.
-    world.with_client(|endpoint, _| endpoint.close(session));
+    let client = world.client;
+    let (worker, core) = world.tested.handler();
+    let token = worker.entities.tokens(client)[0];
+    worker.dismiss(core, token, Ending::Reset);
     assert!(world.tested.handler().0.has_work(), "it would sleep, and nobody would hear of it");
     world.turn();
-    assert!(!world.tested.handler().0.has_work());
-    let ended = |event: &Event| matches!(event, Event::Ended { .. });
-    assert!(world.kept().events.iter().any(ended));
+    let lost = |event: &Event| matches!(event, Event::Lost { .. });
+    assert!(world.kept().events.iter().any(lost));
 }
 
 #[test]
