@@ -132,7 +132,8 @@ fn an_echo_in_c_is_built_with_either_library_and_serves() {
 /// A client of Ceph's protocol, of an OSD there.
 fn caller(to: SocketAddr) -> (Driver, SessionId) {
     let now = Instant::now();
-    let config = Config::new(EntityType::CLIENT, EntityAddrs::default());
+    let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
+    config.gid = Some(4123);
     let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
     let mut endpoint = Endpoint::new(config, auth, now);
     let (address, entity) = (EntityAddr::msgr2(to, 0), Some(EntityType::OSD));
@@ -173,6 +174,8 @@ fn an_osd_in_c_answers_pings_and_whoever_comes_after_it_goes_on() {
         ping(&mut driver, tid);
         pong_of(&mut driver, tid);
     }
+    let who = |line: &str| line == "session with number 4123 of type 8";
+    assert!(pong.stdout().wait_from(0, PATIENCE, who).is_some(), "{:#?}", pong.stdout().all());
     pong.signal(Signal::SIGKILL);
     pong.wait(PATIENCE);
     ping(&mut driver, 101);
