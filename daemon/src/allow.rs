@@ -218,6 +218,7 @@ mod tests {
         for (keys, start, part) in [
             ("max_endpoints = 0", "2:17: applications.max_endpoints: ", "1 to 16384 endpoints"),
             ("max_segment_bytes = 1", "2:21: applications.max_segment_bytes: ", "1048576 to"),
+            ("max_held_bytes = 1", "2:18: applications.max_held_bytes: ", "1048576 to"),
             ("max_linger_secs = 3601", "2:19: applications.max_linger_secs: ", "0 to 3600"),
         ] {
             let text = applications(&[], &format!("[applications]\n{keys}\n")).unwrap_err();

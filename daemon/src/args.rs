@@ -4,7 +4,7 @@
 //! configuration file.
 
 use crate::given::Given;
-use crate::ranges::{DRAIN_TIMEOUT, MAX_CONNECTIONS};
+use crate::ranges::{DRAIN_TIMEOUT, MAX_CONNECTIONS, MAX_HELD};
 use crate::refusal::Refusal;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -56,6 +56,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH|none")]
     socket: Option<String>,
 
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(help = format!("Messages held for one application outside its segment: {MAX_HELD}"))]
+    max_held_bytes: Option<String>,
+
     /// Least important message to log: off, error, warn, info, debug or trace [default: info].
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -90,7 +94,7 @@ Exit codes: 0 stopped as asked, 1 failed while running, 2 bad command line or co
 #[derive(Debug)]
 pub enum Asked {
     /// To run, or to check.
-    Run(Args),
+    Run(Box<Args>),
     /// To print this and exit: the help or the version.
     Print(String),
 }
@@ -99,7 +103,7 @@ impl Args {
     /// Reads a command line, the program's name first.
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Asked, Refusal> {
         match Self::try_parse_from(line) {
-            Ok(args) => Ok(Asked::Run(args)),
+            Ok(args) => Ok(Asked::Run(Box::new(args))),
             Err(error) => match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                     Ok(Asked::Print(error.render().to_string()))
@@ -137,6 +141,10 @@ impl Args {
         given("--socket", &self.socket)
     }
 
+    pub fn max_held_bytes(&self) -> Option<Given> {
+        given("--max-held-bytes", &self.max_held_bytes)
+    }
+
     pub fn log_level(&self) -> Option<Given> {
         given("--log-level", &self.log_level)
     }
@@ -165,7 +173,7 @@ pub mod tests {
     /// The command line after the program's name.
     pub fn args(words: &[&str]) -> Args {
         match read(words) {
-            Ok(Asked::Run(args)) => args,
+            Ok(Asked::Run(args)) => *args,
             other => panic!("{words:?}: {other:?}"),
         }
     }

@@ -92,6 +92,7 @@ pub struct ApplicationKeys {
     pub socket: Leaf,
     pub max_endpoints: Leaf,
     pub max_segment_bytes: Leaf,
+    pub max_held_bytes: Leaf,
     pub max_linger_secs: Leaf,
     #[serde(default)]
     pub allow: Vec<AllowKeys>,

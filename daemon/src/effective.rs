@@ -65,6 +65,7 @@ struct Applications {
     socket: Option<String>,
     max_endpoints: usize,
     max_segment_bytes: u64,
+    max_held_bytes: u64,
     max_linger_secs: u64,
     allow: Vec<Allow>,
 }
@@ -147,6 +148,7 @@ pub fn to_toml(settings: &Settings) -> String {
             },
             max_endpoints: applications.max_endpoints,
             max_segment_bytes: applications.max_segment_bytes,
+            max_held_bytes: applications.max_held_bytes,
             max_linger_secs: applications.max_linger.as_secs(),
             allow: applications.allow.iter().map(Allow::from).collect(),
         },

@@ -7,7 +7,8 @@ use crate::given::Given;
 use crate::listeners;
 use crate::ranges::{
     BACKLOG, CONNECT_TIMEOUT, DRAIN_TIMEOUT, HIGH_WATER, IDLE_TIMEOUT, KEEPALIVE, LOW_WATER, MARK,
-    MAX_CONNECTIONS, MAX_ENDPOINTS, MAX_LINGER, MAX_SEGMENT, RECEIVE_BUFFER, Range, SEND_BUFFER,
+    MAX_CONNECTIONS, MAX_ENDPOINTS, MAX_HELD, MAX_LINGER, MAX_SEGMENT, RECEIVE_BUFFER, Range,
+    SEND_BUFFER,
 };
 use crate::refusal::Refusal;
 use crate::settings::{
@@ -152,11 +153,15 @@ impl FileKeys<'_> {
         let socket =
             args.socket().or_else(|| self.get("applications.socket", |k| &k.applications.socket));
         let endpoints = self.number(&MAX_ENDPOINTS, |k| &k.applications.max_endpoints)?;
+        let held = args
+            .max_held_bytes()
+            .or_else(|| self.get(MAX_HELD.key, |k| &k.applications.max_held_bytes));
         let linger = self.number(&MAX_LINGER, |k| &k.applications.max_linger_secs)?;
         Ok(ApplicationSettings {
             socket: allow::socket(socket.as_ref())?,
             max_endpoints: endpoints as usize,
             max_segment_bytes: self.number(&MAX_SEGMENT, |k| &k.applications.max_segment_bytes)?,
+            max_held_bytes: number(&MAX_HELD, held)?,
             max_linger: Duration::from_secs(linger),
             allow: allow::merge(self.0)?,
         })
@@ -279,6 +284,16 @@ pub mod tests {
         assert_eq!(settings.log_level, LevelFilter::Debug);
         let names: Vec<_> = settings.listen.iter().map(|l| l.name.to_string()).collect();
         assert_eq!(names, ["discard", "relay:127.0.0.1:6379"]);
+    }
+
+    #[test]
+    fn what_may_be_held_is_said_on_either() {
+        let file = format!("{ECHO}[applications]\nmax_held_bytes = 1048577\n");
+        let held = |words: &[&str], file| merge(words, file).unwrap().applications.max_held_bytes;
+        assert_eq!(held(&[], None), 256 << 20);
+        assert_eq!(held(&[], Some(&file)), (1 << 20) + 1);
+        assert_eq!(held(&["--max-held-bytes", "1048576"], Some(&file)), 1 << 20);
+        assert!(merge(&["--max-held-bytes", "1"], None).is_err());
     }
 
     #[test]

@@ -168,6 +168,16 @@ pub const MAX_SEGMENT: Range = Range {
     default: 1 << 30,
 };
 
+/// What is held of messages for one application outside its segment.
+pub const MAX_HELD: Range = Range {
+    key: "applications.max_held_bytes",
+    min: 1 << 20,
+    max: 1 << 42,
+    zero: None,
+    unit: "bytes",
+    default: 256 << 20,
+};
+
 /// How long the connections of an application that is gone are kept at most.
 pub const MAX_LINGER: Range = Range {
     key: "applications.max_linger_secs",
@@ -194,6 +204,7 @@ pub const ALL: &[Range] = &[
     LOW_WATER,
     MAX_ENDPOINTS,
     MAX_SEGMENT,
+    MAX_HELD,
     MAX_LINGER,
 ];
 
@@ -209,7 +220,7 @@ mod tests {
             assert!(accept(range.min) && accept(range.max), "{range:?}");
             assert!(!accept(range.max + 1) && range.accept(-1).is_none(), "{range:?}");
             assert_eq!(accept(0), range.min == 0 || range.zero.is_some(), "{range:?}");
-            let large = range.key == MAX_SEGMENT.key;
+            let large = [MAX_SEGMENT.key, MAX_HELD.key].contains(&range.key);
             assert!(large || range.max <= u64::from(u32::MAX), "{range:?}");
         }
         assert_eq!(SEND_BUFFER.accept(4095), None);

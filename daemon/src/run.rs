@@ -20,7 +20,8 @@ use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vmsgr_messenger::{
-    Bound, ConnectOptions, ConnectionOptions, Event, Job, Messenger, Options, SocketOptions,
+    ApplicationOptions, Bound, ConnectOptions, ConnectionOptions, Event, Job, Messenger, Options,
+    SocketOptions,
 };
 use vmsgr_reactor::{Budget, Exit, Marks};
 
@@ -96,6 +97,7 @@ fn options(settings: &Settings) -> Options {
             marks: Marks::new(connection.low_water_bytes, connection.high_water_bytes)
                 .expect("the settings were checked"),
         },
+        applications: ApplicationOptions { held_bytes: settings.applications.max_held_bytes },
     }
 }
 

@@ -97,6 +97,8 @@ pub struct ApplicationSettings {
     pub max_endpoints: usize,
     /// The largest segment that an endpoint may ask for. At least 1 MiB.
     pub max_segment_bytes: u64,
+    /// What is held of messages for one application outside its segment. At least 1 MiB.
+    pub max_held_bytes: u64,
     /// How long the connections of an application that is gone are kept at most, whatever it asked
     /// for. At most an hour.
     pub max_linger: Duration,

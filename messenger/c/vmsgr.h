@@ -197,6 +197,18 @@ struct vmsgr_entity_options {
     uint64_t reserved[4];
 };
 
+/* Who is at the other end of a session, as it says itself. */
+struct vmsgr_peer_entity {
+    /* 1 mon, 2 mds, 4 osd, 8 client, 16 mgr. */
+    uint32_t type;
+    /* Tells its process from others at the same address. */
+    uint32_t nonce;
+    /* Its number among its kind: 3 of osd.3; of a client the number that its monitors gave it. */
+    uint64_t number;
+    /* Where it listens, with port 0 if it does not; ss_family is 0 if it has not said. */
+    struct sockaddr_storage address;
+};
+
 /* A message or notice that has come, or a message to be sent. */
 struct vmsgr_message {
     /* VMSGR_MESSAGE, or which notice it is. All else but lost means nothing in a notice. */
@@ -274,6 +286,11 @@ int vmsgr_connect(struct vmsgr_endpoint *endpoint, const struct sockaddr *addres
 
 /* Ends a listener: VMSGR_UNLISTENED. */
 int vmsgr_unlisten(struct vmsgr_endpoint *endpoint, vmsgr_job job);
+
+/* Gives up the connection that this job asked for. If it is not there yet the job is told as
+   VMSGR_FAILED, with ECANCELED; else as if nobody had called this, and is to be closed. EAGAIN,
+   ENOTCONN. */
+int vmsgr_cancel(struct vmsgr_endpoint *endpoint, vmsgr_job job);
 
 /* Events and sleep. */
 
@@ -380,7 +397,8 @@ void vmsgr_entity_options_init(struct vmsgr_entity_options *options);
 
 /* The process is this entity from now on; its number goes to *entity. If the daemon cannot have it
    that is told by VMSGR_FAILED. After a takeover, an entity that is what one of the process before was
-   is that one, with its sessions. EINVAL: an option is out of its range. EAGAIN, ENOTCONN. */
+   is that one, with its sessions; one that is not asked for again within a minute ends, and its
+   listeners and sessions with it, sooner if another listens where it does. EINVAL: an option is out of its range. EAGAIN, ENOTCONN. */
 int vmsgr_entity(struct vmsgr_endpoint *endpoint, const struct vmsgr_entity_options *options,
                  vmsgr_entity_id *entity);
 
@@ -392,8 +410,20 @@ int vmsgr_connect_as(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
                      const struct sockaddr *address, socklen_t length, uint32_t peer_type,
                      vmsgr_job *job);
 
+/* As vmsgr_connect_as. A lossless session is tried again and again until it is open for the first time:
+   there for at most a minute, here for time_ms milliseconds, or until then if that is negative. Then it
+   has failed, with the error of the last attempt. */
+int vmsgr_connect_as_within(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
+                            const struct sockaddr *address, socklen_t length, uint32_t peer_type,
+                            int time_ms, vmsgr_job *job);
+
 /* 1 if the connection has messages, 0 if it has bytes. */
 int vmsgr_has_messages(struct vmsgr_endpoint *endpoint, vmsgr_connection connection);
+
+/* Who is at the other end of a connection with messages: 1 and *peer, or 0 if it has bytes, or has not
+   been open yet. EBADF. */
+int vmsgr_who(struct vmsgr_endpoint *endpoint, vmsgr_connection connection,
+              struct vmsgr_peer_entity *peer);
 
 /* The next message or notice: 1, or 0 if there is none yet, and VMSGR_READABLE tells when more has
    come. It stays the next, and its bytes where they are, until it is consumed or answered, or the

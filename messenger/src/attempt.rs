@@ -269,14 +269,14 @@ impl Worker {
                 }
             }
         }
+        let errno = error.raw_os_error().unwrap_or(match error.kind() {
+            ErrorKind::TimedOut => Errno::ETIMEDOUT as i32,
+            // No address of the family that the daemon may use.
+            _ => Errno::EADDRNOTAVAIL as i32,
+        });
         if let Role::Dial(dial) = wanted.role {
-            self.not_dialed(core, dial);
+            self.not_dialed(core, dial, errno);
         } else if let Role::Application(conduit) = wanted.role {
-            let errno = error.raw_os_error().unwrap_or(match error.kind() {
-                ErrorKind::TimedOut => Errno::ETIMEDOUT as i32,
-                // No address of the family that the daemon may use.
-                _ => Errno::EADDRNOTAVAIL as i32,
-            });
             self.over(core, *conduit, errno as u16);
         }
         if let Some(job) = wanted.job {

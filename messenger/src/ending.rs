@@ -22,6 +22,8 @@ pub(crate) enum Ending {
     Close,
     /// The same, of one that has been idle for too long.
     Idle,
+    /// The same, of one that nobody waits for any more before it is there.
+    Cancelled,
     /// As one of whose bytes some are lost.
     Reset,
 }
@@ -32,6 +34,7 @@ impl Ending {
         match self {
             Self::Close => Errno::from_raw(0),
             Self::Idle => Errno::ETIMEDOUT,
+            Self::Cancelled => Errno::ECANCELED,
             Self::Reset => Errno::ECONNABORTED,
         }
     }
@@ -89,10 +92,9 @@ impl Worker {
         let other = core.state(token)?.role.other();
         let pending = |side| core.pending_bytes(side) > 0;
         let close = match ending {
-            Ending::Close | Ending::Idle if !pending(token) && !other.is_some_and(pending) => {
-                WorkerCore::close
-            }
-            _ => WorkerCore::reset,
+            Ending::Reset => WorkerCore::reset,
+            _ if pending(token) || other.is_some_and(pending) => WorkerCore::reset,
+            _ => WorkerCore::close,
         };
         let mut state = close(core, token)?;
         forget_timers(core, &state);
@@ -102,6 +104,13 @@ impl Worker {
             forget_timers(core, &other);
         }
         Some(state)
+    }
+
+    /// Ends a connection that has a place, which is free then; nothing happens if it has ended.
+    pub(crate) fn dismiss(&mut self, core: &mut WorkerCore, token: Token, ending: Ending) {
+        if self.end(core, token, ending).is_some() {
+            self.left(core);
+        }
     }
 
     /// What a job began has ended: the job is told.
@@ -182,7 +191,7 @@ impl Worker {
         match role {
             Role::Application(conduit) => self.over(core, *conduit, errno as u16),
             Role::Stream(wire) => self.unwire(core, &wire),
-            Role::Dial(dial) => self.not_dialed(core, dial),
+            Role::Dial(dial) => self.not_dialed(core, dial, errno),
             Role::Echo | Role::Discard | Role::Client { .. } | Role::Upstream { .. } => {}
         }
     }

@@ -105,5 +105,7 @@ pub use ids::{ConnectionId, JobId};
 pub use job::{Event, Job};
 pub use messenger::{JobError, Messenger};
 pub use name::{Service, ServiceError, ServiceName};
-pub use options::{ConnectOptions, ConnectionOptions, Family, Options, SocketOptions};
+pub use options::{
+    ApplicationOptions, ConnectOptions, ConnectionOptions, Family, Options, SocketOptions,
+};
 pub use placement::{Placement, PlacementError};

@@ -57,9 +57,7 @@ impl Worker {
 
     /// A connection has lingered for as long as it may.
     pub(crate) fn cut_lingering(&mut self, core: &mut WorkerCore, stream: Token) {
-        if self.end(core, stream, Ending::Reset).is_some() {
-            self.left(core);
-        }
+        self.dismiss(core, stream, Ending::Reset);
     }
 
     /// Closes a connection if the peers have all that was sent to them; whether it did.

@@ -8,11 +8,12 @@ use mio::net::{TcpListener, TcpStream};
 use vmsgr_reactor::Doorbell;
 
 use crate::application::registry::Heard;
-use crate::application::{Application, ApplicationId, Identity, Reserved};
+use crate::application::{Application, ApplicationId, EntityListener, Identity, Reserved};
 use crate::ids::JobId;
 use crate::job::Event;
 use crate::msgr2::EntityType;
 use crate::name::Service;
+use crate::shm::job::Patience;
 
 /// A message of the mesh. Small, since rings of them are allocated from each core to each.
 #[derive(Debug)]
@@ -39,6 +40,12 @@ pub(crate) enum Message {
     Depart(ApplicationId),
     /// To one core: tell when this time has passed since an application died.
     Linger(ApplicationId, Duration),
+    /// To one core: tell when this time has passed since an application, by its epoch, took over.
+    AskedWithin(Box<(ApplicationId, u64, Duration)>),
+    /// To every core: another entity has the listener of a job of ours from here on.
+    Inherit { listener: JobId, heir: Arc<EntityListener> },
+    /// To one core, its home: an entity ends.
+    EndEntity(Box<Identity>),
     /// To every core: an application is gone for good.
     Retire(ApplicationId),
     /// To every core: an application has done something wrong.
@@ -51,6 +58,8 @@ pub(crate) enum Message {
     ConnectFor(Box<(Reserved, SocketAddr)>),
     /// To one core: begin a session of an entity for an application.
     ConnectAs(Box<ConnectAs>),
+    /// To every core: give up a connection that an application has asked for.
+    Cancel { application: ApplicationId, job: u64 },
     /// To the messenger, about an application.
     Hear(Box<Heard>),
 }
@@ -63,6 +72,8 @@ pub(crate) struct ConnectAs {
     pub(crate) address: SocketAddr,
     /// What the peer has to be; `None`: whatever it says.
     pub(crate) peer: Option<EntityType>,
+    /// Until it is open for the first time.
+    pub(crate) patience: Patience,
 }
 
 /// An accepted connection on its way to its core.

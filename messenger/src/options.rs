@@ -27,6 +27,22 @@ pub struct Options {
     pub connect: ConnectOptions,
     /// Every connection.
     pub connection: ConnectionOptions,
+    /// Every application.
+    pub applications: ApplicationOptions,
+}
+
+/// Options of applications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationOptions {
+    /// Bytes of messages that are held for one application outside its segment, about: see
+    /// docs/OPERATIONS.md. With more, what it commits stays in its rings.
+    pub held_bytes: u64,
+}
+
+impl Default for ApplicationOptions {
+    fn default() -> Self {
+        Self { held_bytes: 256 << 20 }
+    }
 }
 
 /// Options of the kernel's sockets. TCP_NODELAY is always on.

@@ -45,6 +45,8 @@ pub(crate) enum Timer {
     Entity(EntityId),
     /// An application that died has had its time to come back.
     Application(ApplicationId),
+    /// An application, and its epoch, has had its time to ask for what it has taken over.
+    AskedWithin(ApplicationId, u64),
 }
 
 /// What a job began on this core.
@@ -95,6 +97,10 @@ pub(crate) struct Worker {
     /// What the taps of its connections add up to, if there is a listener with one.
     pub(crate) tap: Option<Tap>,
     pub(crate) entities: Entities,
+    /// Sessions that were lost.
+    pub(crate) lost: u64,
+    /// Turns that were taken.
+    pub(crate) turns: u64,
 }
 
 pub(crate) type WorkerCore = Core<Worker>;
@@ -127,6 +133,8 @@ impl Worker {
             reserved: None,
             tap: None,
             entities: Entities::default(),
+            lost: 0,
+            turns: 0,
         }
     }
 
@@ -245,6 +253,12 @@ impl Handler for Worker {
             Timer::Linger => self.check_lingering(core),
             Timer::Lingered(token) => self.cut_lingering(core, token),
             Timer::Entity(entity) => self.entity_due(core, entity),
+            Timer::AskedWithin(application, epoch) => {
+                if let Some(lane) = self.lane_of(application) {
+                    lane.asked.set(None);
+                }
+                self.say(core, Heard::AskedWithin { application, epoch });
+            }
             Timer::Application(application) => self.say(core, Heard::LingerOver { application }),
         }
     }
@@ -265,6 +279,14 @@ impl Handler for Worker {
             Message::Attach(attached) => self.attach(core, attached.0, attached.1),
             Message::Depart(application) => self.depart(core, application),
             Message::Linger(application, time) => self.let_linger(core, application, time),
+            Message::AskedWithin(asked) => {
+                let (application, epoch, time) = *asked;
+                let timer = core.arm(time, Timer::AskedWithin(application, epoch));
+                let old = self.lane_of(application).and_then(|it| it.asked.replace(Some(timer)));
+                old.into_iter().for_each(|old| core.cancel(old));
+            }
+            Message::Inherit { listener, heir } => self.inherit(core, listener, heir),
+            Message::EndEntity(identity) => self.end_entity(core, &identity),
             Message::Retire(application) => self.retire(core, application),
             Message::Evict(application) => self.evict(core, application),
             Message::Join { listener, application, job } => {
@@ -274,6 +296,7 @@ impl Handler for Worker {
                 self.quit(core, listener, application, job);
             }
             Message::ConnectAs(wanted) => self.connect_as(core, *wanted),
+            Message::Cancel { application, job } => self.cancel_connect(core, application, job),
             Message::ConnectFor(wanted) => self.connect_for(core, wanted.0, wanted.1),
             Message::Tell(_) | Message::Hear(_) => unreachable!("only the messenger is told"),
         }
@@ -284,15 +307,16 @@ impl Handler for Worker {
     }
 
     fn gather(&mut self, core: &mut WorkerCore) -> usize {
-        self.take_numbers(core) + self.heed_entities(core)
+        self.take_more(core) + self.take_numbers(core) + self.heed_entities(core)
     }
 
     fn has_work(&self) -> bool {
-        self.has_numbers() || self.entities.has_events()
+        self.has_numbers() || self.has_more() || self.entities.has_events()
     }
 
     fn publish(&mut self, core: &mut WorkerCore) {
         self.tell_applications(core, processor());
+        self.settle_portions(core);
     }
 
     fn withholds(&self) -> bool {

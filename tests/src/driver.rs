@@ -77,10 +77,14 @@ impl Driver {
         (Self::new(endpoint, None), session)
     }
 
+    /// The number by which a [`client`](Self::client) is known.
+    pub const GID: u64 = 4123;
+
     /// Of a lossy client of an entity there, and its session.
     pub fn client(to: SocketAddr, entity: EntityType) -> (Self, SessionId) {
         let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
         config.nonce = std::process::id();
+        config.gid = Some(Self::GID);
         config.outbox_bytes = 1 << 30;
         let address = EntityAddr::msgr2(to, 0);
         let policy = Policy::LOSSY_CLIENT;
@@ -196,7 +200,10 @@ impl Driver {
                     self.insert(stream, socket);
                 }
             }
-            Err(_) => self.endpoint.connect_failed(session, Instant::now()),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                self.endpoint.connect_failed(session, errno, Instant::now());
+            }
         }
     }
 

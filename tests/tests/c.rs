@@ -158,6 +158,8 @@ fn an_osd_in_c_answers_pings_and_whoever_comes_after_it_goes_on() {
         ping(&mut driver, tid);
         pong_of(&mut driver, tid);
     }
+    let who = |line: &str| line == "session with number 4123 of type 8";
+    assert!(pong.stdout().wait_from(0, PATIENCE, who).is_some(), "{:#?}", pong.stdout().all());
     pong.signal(Signal::SIGKILL);
     pong.wait(PATIENCE);
     ping(&mut driver, 101);

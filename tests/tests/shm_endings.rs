@@ -189,7 +189,7 @@ fn who_cannot_be_connected_to_is_told_of_with_the_reason() {
     for (address, errno) in [
         (refusing.address(), Errno::ECONNREFUSED),
         (unanswering.address(), Errno::ETIMEDOUT),
-        ("255.255.255.255:1".parse().unwrap(), Errno::EACCES),
+        ("127.255.255.255:1".parse().unwrap(), Errno::EACCES),
     ] {
         let asked = endpoint.connect(address).unwrap();
         let error = until(&mut endpoint, "a failure", |_, event| match event {
@@ -197,7 +197,7 @@ fn who_cannot_be_connected_to_is_told_of_with_the_reason() {
             _ => None,
         });
         let error = Errno::from_raw(error);
-        // To all at once: the kernel says EACCES or, without a way there, ENETUNREACH.
+        // To all at once: the kernel says EACCES or ENETUNREACH.
         assert!(error == errno || error == Errno::ENETUNREACH, "{address}: {error}");
     }
     assert_eq!(endpoint.connections().count(), 0);

@@ -462,6 +462,8 @@ fn addresses_entities_and_slots_are_refused_as_they_should_be() {
         _ => None,
     });
     assert_eq!(job, asked);
+    let peer = other.connection(first).expect("it is open").peer_entity().expect("it has said");
+    assert_eq!((peer.kind, peer.number, peer.address), (EntityType::OSD, 0, Some(address)));
     // There is one slot, and so one session.
     let (mut second, _) = client(address);
     second.until("the end", PATIENCE, |driver| {

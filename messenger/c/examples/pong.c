@@ -62,12 +62,19 @@ static void answer(struct vmsgr_endpoint *endpoint, vmsgr_connection connection)
 static void act(struct vmsgr_endpoint *endpoint, const struct vmsgr_event *event) {
     const struct sockaddr_in *address = (const struct sockaddr_in *)&event->address;
     char text[INET_ADDRSTRLEN];
+    struct vmsgr_peer_entity peer;
 
     switch (event->kind) {
     case VMSGR_LISTENING:
         inet_ntop(AF_INET, &address->sin_addr, text, sizeof text);
         printf("listening on %s:%d\n", text, ntohs(address->sin_port));
         fflush(stdout);
+        break;
+    case VMSGR_ACCEPTED:
+        if (vmsgr_who(endpoint, event->connection, &peer) == 1) {
+            printf("session with number %llu of type %u\n", (unsigned long long)peer.number, peer.type);
+            fflush(stdout);
+        }
         break;
     case VMSGR_FAILED:
         fprintf(stderr, "pong: cannot listen: %s\n", strerror(event->error));

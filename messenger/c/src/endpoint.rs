@@ -181,6 +181,13 @@ pub unsafe extern "C" fn vmsgr_unlisten(endpoint: *mut vmsgr_endpoint, job: vmsg
 }
 
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmsgr_cancel(endpoint: *mut vmsgr_endpoint, job: vmsgr_job) -> c_int {
+    // SAFETY: what vmsgr.h asks for.
+    let endpoint = unsafe { borrow(endpoint) };
+    done(endpoint.and_then(|endpoint| Ok(endpoint.cancel(JobId::from_bits(job))?)))
+}
+
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn vmsgr_next_event(
     endpoint: *mut vmsgr_endpoint,
     event: *mut vmsgr_event,

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_int};
 use std::ptr;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc::{sockaddr, socklen_t};
@@ -106,6 +107,27 @@ pub unsafe extern "C" fn vmsgr_connect_as(
         ask(endpoint, address, length, job, |it, address| {
             let peer = Some(type_of(peer_type)?).filter(|peer| peer.0 != 0);
             Ok(it.connect_as(entity, address, peer)?)
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmsgr_connect_as_within(
+    endpoint: *mut vmsgr_endpoint,
+    entity: vmsgr_entity_id,
+    address: *const sockaddr,
+    length: socklen_t,
+    peer_type: u32,
+    time_ms: c_int,
+    job: *mut vmsgr_job,
+) -> c_int {
+    let entity = EntityId::from_bits(entity);
+    let time = u64::try_from(time_ms).ok().map(Duration::from_millis);
+    // SAFETY: what vmsgr.h asks for.
+    unsafe {
+        ask(endpoint, address, length, job, |it, address| {
+            let peer = Some(type_of(peer_type)?).filter(|peer| peer.0 != 0);
+            Ok(it.connect_as_within(entity, address, peer, time)?)
         })
     }
 }

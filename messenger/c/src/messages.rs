@@ -6,10 +6,11 @@ use std::slice;
 use nix::errno::Errno;
 use nix::libc::iovec;
 use vmsgr_messenger::client::{
-    Connection, ConnectionId, Incoming, Message, Messages, Notice, Pieces, SendError,
+    Connection, ConnectionId, Incoming, Message, Messages, Notice, PeerEntity, Pieces, SendError,
 };
 use vmsgr_messenger::msgr2::MessageHeader;
 
+use crate::address;
 use crate::errors::{Failure, Outcome, done, told};
 use crate::types::*;
 
@@ -125,6 +126,36 @@ pub unsafe extern "C" fn vmsgr_has_messages(
     told(unsafe { whole(endpoint) }.and_then(|endpoint| {
         let connection = hold(endpoint, connection)?;
         Ok(connection.has_messages().into())
+    }))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmsgr_who(
+    endpoint: *mut vmsgr_endpoint,
+    connection: vmsgr_connection,
+    peer: *mut vmsgr_peer_entity,
+) -> c_int {
+    // SAFETY: what vmsgr.h asks for.
+    told(unsafe { whole(endpoint) }.and_then(|endpoint| {
+        let connection = hold(endpoint, connection)?;
+        if peer.is_null() {
+            return Err(Errno::EINVAL.into());
+        }
+        let Some(PeerEntity { kind, number, address: there, nonce }) = connection.peer_entity()
+        else {
+            return Ok(0);
+        };
+        // SAFETY: not null, and the caller's to write. All zeros are an address of no family.
+        unsafe {
+            (&raw mut (*peer).r#type).write(kind.0.into());
+            (&raw mut (*peer).nonce).write(nonce);
+            (&raw mut (*peer).number).write(number);
+            (&raw mut (*peer).address).write_bytes(0, 1);
+            if let Some(there) = there {
+                address::write(&raw mut (*peer).address, there);
+            }
+        }
+        Ok(1)
     }))
 }
 

@@ -93,6 +93,14 @@ pub struct vmsgr_entity_options {
 }
 
 #[repr(C)]
+pub struct vmsgr_peer_entity {
+    pub r#type: u32,
+    pub nonce: u32,
+    pub number: u64,
+    pub address: sockaddr_storage,
+}
+
+#[repr(C)]
 pub struct vmsgr_message {
     pub what: u32,
     pub r#type: u16,

@@ -30,11 +30,16 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new(address: SocketAddr) -> Self {
+        Self::with(address, Policy::LOSSY_CLIENT, 0)
+    }
+
+    /// Whose sessions have these rules, and who has this number beside its address.
+    pub(crate) fn with(address: SocketAddr, policy: Policy, nonce: u32) -> Self {
         let now = Instant::now();
         let auth = Box::new(AuthNone::new(EntityType::CLIENT, "admin", 0));
-        let config = Config::new(EntityType::CLIENT, EntityAddrs::default());
+        let mut config = Config::new(EntityType::CLIENT, EntityAddrs::default());
+        config.nonce = nonce;
         let mut endpoint = Endpoint::new(config, auth, now);
-        let policy = Policy::LOSSY_CLIENT;
         let address_there = EntityAddr::msgr2(address, 0);
         let target = Target { address: address_there, entity: None, policy, reopen: false };
         let session = endpoint.connect(target, now).unwrap();

@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::lane::{Held, Lane};
 use super::send_ring::SendRing;
 use crate::ids::ConnectionId;
+use crate::shm::PeerEntity;
 use crate::shm::address;
 use crate::shm::intent;
 use crate::shm::part::{NOTICE_BYTES, Notice, PART_BYTES};
@@ -26,6 +27,9 @@ pub(crate) struct Conduit {
     pub(crate) lane: Rc<Lane>,
     pub(crate) slot: u32,
     status: Status,
+    peer: SocketAddr,
+    /// The job that it comes from.
+    job: u64,
     /// Positions: what has come, and what is known to be consumed.
     received: u64,
     consumed: u64,
@@ -62,6 +66,7 @@ impl Conduit {
         daemon.job.store(job, Ordering::Relaxed);
         let name = u64::from(name.core) << 48 | (name.serial & ((1 << 48) - 1));
         daemon.name.store(name, Ordering::Relaxed);
+        shared.peer.clear();
         put_address(&shared.addresses.peer, peer);
         shared.addresses.local.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         let state = State::Connecting;
@@ -71,6 +76,8 @@ impl Conduit {
             lane,
             slot,
             status,
+            peer,
+            job,
             received: 0,
             consumed: 0,
             base: 0,
@@ -104,6 +111,21 @@ impl Conduit {
         word.store(largest.into(), Ordering::Relaxed);
         self.status.messages = true;
         self.publish_status();
+    }
+
+    /// It is still being made, by this job.
+    pub(crate) fn is_being_made_by(&self, job: u64) -> bool {
+        self.status.state == State::Connecting && !self.status.accepted && self.job == job
+    }
+
+    /// Who has connected, if it was accepted.
+    pub(crate) fn accepted_from(&self) -> Option<SocketAddr> {
+        self.status.accepted.then_some(self.peer)
+    }
+
+    /// Who is at the other end, as msgr2 tells.
+    pub(crate) fn tell_of_peer(&self, peer: &PeerEntity) {
+        self.lane.slot(self.slot).peer.write(peer);
     }
 
     pub(crate) fn generation(&self) -> u32 {

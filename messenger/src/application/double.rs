@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollEvent};
 use vmsgr_reactor::{Budget, CoreMask, Doorbell, Loop, SpinPolicy, mesh};
 
+use super::allowance::Allowance;
 use super::lane::Lane;
 use super::pool::SlotPool;
 use super::registry::{Attachment, Grant};
@@ -35,6 +36,7 @@ pub(crate) fn worker_alone(slots: u32) -> (Loop<Worker>, Rc<Lane>) {
         id: ApplicationId(1),
         segment: Segment::create(Geometry::new(1, slots, 4096, 4096).unwrap()).unwrap().0,
         slots: SlotPool::new(slots, 1),
+        allowance: Allowance::new(1 << 20, 1),
         doorbell: Doorbell::new().unwrap(),
     };
     let lane = Rc::new(Lane::new(Arc::new(application), 0));
@@ -58,8 +60,12 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
         let mask = CoreMask::first().unwrap();
-        let messenger = Messenger::start(&mask, Options::default()).unwrap();
+        let messenger = Messenger::start(&mask, options).unwrap();
         Self { messenger, events: Vec::new() }
     }
 

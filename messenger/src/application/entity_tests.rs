@@ -7,19 +7,20 @@ use super::double::{Double, Scene, attachment, peer};
 use super::registry::Attachment;
 use crate::job::Event;
 use crate::msgr2::{EntityType, ThrottleLimits};
+use crate::shm::PeerEntity;
 use crate::shm::entity::{Entity, EntityName, EntityPolicy};
-use crate::shm::job::{Asked, Told};
+use crate::shm::job::{Asked, Patience, Told};
 use crate::shm::part::Envelope;
 use crate::shm::part_reader::{Found, PartReader};
 use crate::shm::part_writer::PartWriter;
 use crate::shm::status::State;
 use crate::shm::sync::Ordering;
 
-const RING: u32 = 1 << 20;
+pub(super) const RING: u32 = 1 << 20;
 /// Two of them, with their headers, fill a ring.
-const BODY: usize = 500_000;
+pub(super) const BODY: usize = 500_000;
 
-fn entity(policy: EntityPolicy) -> Entity {
+pub(super) fn entity(policy: EntityPolicy) -> Entity {
     Entity {
         kind: EntityType::OSD,
         id: EntityName::new("0").unwrap(),
@@ -29,28 +30,28 @@ fn entity(policy: EntityPolicy) -> Entity {
     }
 }
 
-fn with_rings(name: &str, linger: Duration) -> Attachment {
+pub(super) fn with_rings(name: &str, linger: Duration) -> Attachment {
     let (receive_ring_bytes, send_ring_bytes) = (RING, RING);
     Attachment { receive_ring_bytes, send_ring_bytes, linger, ..attachment(name) }
 }
 
-fn listen(scene: &mut Scene, server: &mut Double, policy: EntityPolicy) -> SocketAddr {
+pub(super) fn listen(scene: &mut Scene, server: &mut Double, policy: EntityPolicy) -> SocketAddr {
     server.ask(1, Asked::Entity(entity(policy)));
     let address = "127.0.0.1:0".parse().unwrap();
     server.ask(2, Asked::ListenAs { entity: 1, address, backlog: 0 });
     match scene.until("it listens", |_| server.told()).told {
-        Told::Listening { address } => address,
+        Told::ListeningAs { address } => address,
         other => panic!("{other:?}"),
     }
 }
 
-fn connect(client: &mut Double, policy: EntityPolicy, address: SocketAddr) {
+pub(super) fn connect(client: &mut Double, policy: EntityPolicy, address: SocketAddr) {
     client.ask(1, Asked::Entity(entity(policy)));
-    client.ask(2, Asked::ConnectAs { entity: 1, address, peer: None });
+    client.ask(2, Asked::ConnectAs { entity: 1, address, peer: None, patience: Patience::Usual });
 }
 
 /// Commits messages until neither the ring nor the daemon has room for another; how many.
-fn flood(scene: &mut Scene, client: &mut Double, slot: u32) -> usize {
+pub(super) fn flood(scene: &mut Scene, client: &mut Double, slot: u32) -> usize {
     let body = vec![7; BODY];
     let mut count = 0;
     let mut since = std::time::Instant::now();
@@ -74,7 +75,7 @@ fn flood(scene: &mut Scene, client: &mut Double, slot: u32) -> usize {
 }
 
 /// Takes the messages that are in the receive ring; how many.
-fn take(server: &mut Double, reader: &mut PartReader, slot: u32) -> usize {
+pub(super) fn take(server: &mut Double, reader: &mut PartReader, slot: u32) -> usize {
     let shared = server.segment.slot(slot);
     let mut consumed = shared.of_application.consumed.load(Ordering::Relaxed);
     let (mut count, before) = (0, consumed);
@@ -161,5 +162,39 @@ fn who_comes_after_an_application_that_left_nothing_is_not_taken_for_it() {
     client.open(&mut scene);
     server.open(&mut scene);
     assert_eq!(streams(&mut scene), 3, "the old one is there still");
+    scene.stop();
+}
+
+#[test]
+fn both_are_told_who_is_at_the_other_end() {
+    let mut scene = Scene::new();
+    let mut server = scene.attach("server");
+    let mut client = scene.attach("client");
+    let address = listen(&mut scene, &mut server, EntityPolicy::LosslessPeer);
+    let kind = EntityType::MDS;
+    let id = EntityName::new("7").unwrap();
+    client.ask(1, Asked::Entity(Entity { kind, id, ..entity(EntityPolicy::LosslessPeer) }));
+    client.ask(2, Asked::ConnectAs { entity: 1, address, peer: None, patience: Patience::Usual });
+    let theirs = client.open(&mut scene);
+    let ours = server.open(&mut scene);
+    let peer = client.segment.slot(theirs).peer.read().unwrap();
+    let (number, nonce) = (0, peer.nonce);
+    let expected = PeerEntity { kind: EntityType::OSD, number, address: Some(address), nonce };
+    assert_eq!(peer, expected);
+    let peer = server.segment.slot(ours).peer.read().unwrap();
+    assert_eq!((peer.kind, peer.number), (EntityType::MDS, 7));
+    assert_eq!(peer.address, Some("127.0.0.1:0".parse().unwrap()), "it does not listen");
+    assert_ne!(peer.nonce, 0);
+
+    // What has the slot next is of bytes.
+    for (application, slot) in [(&mut client, theirs), (&mut server, ours)] {
+        application.segment.slot(slot).of_application.ending.store(2, Ordering::Release);
+        application.raise(slot);
+    }
+    scene.until("it is free", |_| (client.status(theirs).state == State::Free).then_some(()));
+    let bytes = TcpListener::bind("127.0.0.1:0").unwrap();
+    client.ask(3, Asked::Connect { address: bytes.local_addr().unwrap() });
+    assert_eq!(client.open(&mut scene), theirs);
+    assert_eq!(client.segment.slot(theirs).peer.read(), None);
     scene.stop();
 }

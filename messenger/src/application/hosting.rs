@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use log::Level;
 use mio::net::TcpStream;
@@ -10,44 +11,49 @@ use nix::errno::Errno;
 
 use super::conduit::Conduit;
 use super::identity::{EntityListener, Identity};
-use super::lane::Held;
-use super::places::Reserved;
+use super::lane::{Held, Lane};
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::complaints::complain;
 use crate::ending::Ending;
-use crate::entity::EntityId;
-use crate::ids::ApplicationId;
-use crate::message::ConnectAs;
+use crate::entity::{EntityId, OUTBOX_BYTES};
+use crate::ids::{ApplicationId, JobId};
 use crate::msgr2::{
     AuthNone, Config, ConnectionError, Cookies, Endpoint, EntityAddr, EntityAddrs, Event,
-    Keepalive, Reason, SessionId, StreamId, Target,
+    Keepalive, Reason, SessionId, StreamId,
 };
+use crate::name::Service;
 use crate::shm::part::Notice;
-use crate::worker::{Worker, WorkerCore};
-
-/// Bytes of messages that may wait in a session to be sent, or acknowledged. With more, what its
-/// application commits stays in the ring.
-const OUTBOX_BYTES: usize = 16 << 20;
+use crate::worker::{Begun, Worker, WorkerCore};
 
 impl Worker {
     /// The entity on this core, its home; `None` if its application is gone.
-    fn entity_of(&mut self, core: &mut WorkerCore, identity: &Identity) -> Option<EntityId> {
-        let lane = self.lane_of(identity.application).filter(|lane| !lane.is_retiring())?;
+    pub(super) fn entity_of(
+        &mut self,
+        core: &mut WorkerCore,
+        identity: &Identity,
+    ) -> Option<EntityId> {
+        let lane = self.lane_of(identity.application)?;
+        if lane.is_retiring() || lane.has_ended(identity.number) {
+            return None;
+        }
         if let Some(known) = self.entities.of_identity(identity) {
             return Some(known);
         }
-        let endpoint = self.endpoint_of(core, identity);
+        let endpoint = self.endpoint_of(core, identity, &lane);
         let sessions = Sessions::new(*identity, lane);
         Some(self.entities.insert_for_application(endpoint, sessions))
     }
 
-    fn endpoint_of(&self, core: &mut WorkerCore, identity: &Identity) -> Endpoint {
+    fn endpoint_of(&self, core: &mut WorkerCore, identity: &Identity, lane: &Lane) -> Endpoint {
         let entity = &identity.entity;
         let mut config = Config::new(entity.kind, EntityAddrs::default());
         config.policy = entity.policy.policy();
         config.throttle = entity.throttle;
         config.outbox_bytes = OUTBOX_BYTES;
+        config.tally = lane.portion.tally.clone();
+        // osd.3 is number 3 to its peers.
+        config.gid = entity.id.as_str().parse().ok();
         // Tells it from others that have no address, either.
         config.nonce = Cookies::Random.give() as u32;
         let limits = &mut config.limits;
@@ -76,6 +82,21 @@ impl Worker {
         }
     }
 
+    /// What is accepted at a listener of an entity is another one's from here on.
+    pub(crate) fn inherit(
+        &mut self,
+        core: &mut WorkerCore,
+        listener: JobId,
+        heir: Arc<EntityListener>,
+    ) {
+        self.listen_for_entity(core, &heir);
+        if let Some(Begun::Listener(token)) = self.jobs.get(&listener).copied()
+            && let Some(state) = core.listener_state_mut(token)
+        {
+            state.service = Service::Entity(heir);
+        }
+    }
+
     /// An accepted connection has arrived at the home of an entity of an application.
     pub(crate) fn serve_for_entity(
         &mut self,
@@ -99,46 +120,6 @@ impl Worker {
         }
     }
 
-    /// Begins a session for an application, in a slot that is taken for it.
-    pub(crate) fn connect_as(&mut self, core: &mut WorkerCore, wanted: ConnectAs) {
-        let ConnectAs { reserved, identity, address, peer } = wanted;
-        let Reserved { slot, job, .. } = reserved;
-        let (entity, lane) =
-            match (self.entity_of(core, &identity), self.lane_of(identity.application)) {
-                (Some(entity), Some(lane)) if !self.draining => (entity, lane),
-                _ => return self.unreserve_slot(core, &reserved),
-            };
-        let name = self.next_id();
-        let conduit = Conduit::begin(Rc::clone(&lane), slot, name, job, address, false);
-        let generation = conduit.generation();
-        let session = Session::new(conduit, identity.entity.largest_message);
-        let now = core.now();
-        let target = Target {
-            address: EntityAddr::msgr2(address, 0),
-            entity: peer,
-            policy: identity.entity.policy.policy(),
-            reopen: false,
-        };
-        let Some((endpoint, sessions)) = self.entities.of_application(entity) else { return };
-        let begun = match endpoint.borrow_mut().connect(target, now) {
-            Some(id) if sessions.get_mut(id).is_none() => Ok(id),
-            // Of a lossless session with a peer there is one.
-            Some(_) => Err(Errno::EISCONN),
-            None => Err(Errno::EMFILE),
-        };
-        match begun {
-            Ok(id) => {
-                lane.hold(slot, Held::Session { generation, entity, session: id });
-                sessions.insert(&mut endpoint.borrow_mut(), id, session, now);
-            }
-            Err(errno) => {
-                lane.hold(slot, Held::Over { generation });
-                self.over(core, session.conduit, errno as u16);
-            }
-        }
-        self.heed_entity(core, entity);
-    }
-
     /// Something has happened to a session of an application.
     pub(crate) fn session_event(&mut self, core: &mut WorkerCore, id: EntityId, event: &Event) {
         let notice = |worker: &mut Self, session, notice| {
@@ -153,7 +134,10 @@ impl Worker {
             Event::Reset { session, lost } => {
                 notice(self, *session, Notice::Forgotten { lost: *lost });
             }
-            Event::Lost { session, .. } => notice(self, *session, Notice::StreamLost),
+            Event::Lost { session, .. } => {
+                notice(self, *session, Notice::StreamLost);
+                self.session_lost(core, id, *session);
+            }
             Event::Room(session) => self.attend(core, id, *session),
             Event::Ended { session, error } => self.session_ended(core, id, *session, error),
             _ => {}
@@ -173,21 +157,25 @@ impl Worker {
         let local = token.and_then(|token| core.socket(token)).map(TcpStream::local_addr);
         let local = local.unwrap_or_else(|| Err(std::io::ErrorKind::NotConnected.into()));
         let name = self.next_id();
-        let Some((endpoint, sessions)) = self.entities.of_application(id) else { return };
-        let endpoint = &mut *endpoint.borrow_mut();
+        let Some((shared, sessions)) = self.entities.of_application(id) else { return };
+        let mut endpoint = shared.borrow_mut();
+        let peer_name = endpoint.peer_name(session);
         if let Some(known) = sessions.get_mut(session) {
-            if let Err(fault) = known.has_stream(local) {
+            if let Err(fault) = known.has_stream(local, peer_name) {
                 sessions.lane.fail(fault);
             }
+            sessions.strangers.remove(session);
             return;
         }
         let Some(peer) = peer else { return endpoint.close(session) };
         let lane = Rc::clone(&sessions.lane);
-        if lane.is_retiring() {
+        if sessions.is_over() {
             return endpoint.close(session);
         }
         let Some(slot) = lane.application.slots.reserve(self.index) else {
             endpoint.close(session);
+            drop(endpoint);
+            self.make_room(core, &lane);
             complain!(
                 self.complaints,
                 now,
@@ -203,10 +191,12 @@ impl Worker {
         let generation = conduit.generation();
         lane.hold(slot, Held::Session { generation, entity: id, session });
         let mut new = Session::new(conduit, sessions.identity.entity.largest_message);
-        if let Err(fault) = new.has_stream(local) {
+        if let Err(fault) = new.has_stream(local, peer_name) {
             lane.fail(fault);
         }
-        sessions.insert(endpoint, session, new, now);
+        sessions.insert(&mut endpoint, session, new, now);
+        drop(endpoint);
+        self.make_room(core, &lane);
     }
 
     fn session_ended(
@@ -218,7 +208,12 @@ impl Worker {
     ) {
         let Some((_, sessions)) = self.entities.of_application(id) else { return };
         let Some(session) = sessions.remove(session) else { return };
-        self.over(core, session.conduit, errno(&error.reason) as u16);
+        let errno = match error.reason {
+            // What its application has committed since is lost.
+            Reason::Local if session.is_retired() => Errno::ESHUTDOWN,
+            _ => errno(&error.reason),
+        };
+        self.over(core, session.conduit, errno as u16);
     }
 
     /// Looks at a session of which its application has said that there is something new.
@@ -238,11 +233,16 @@ impl Worker {
     }
 
     fn attend(&mut self, core: &mut WorkerCore, id: EntityId, session: SessionId) {
-        let now = core.now();
+        let (now, turn) = (core.now(), self.turn());
         let Some((endpoint, sessions)) = self.entities.of_application(id) else { return };
-        let cut_off = sessions.look(&mut endpoint.borrow_mut(), session, now);
-        if cut_off {
-            self.cut_session(core, id, session);
+        if sessions.look(&mut endpoint.borrow_mut(), session, now, turn) {
+            return self.cut_session(core, id, session);
+        }
+        let Some(found) = sessions.get_mut(session) else { return };
+        if let Some(pause) = found.pause
+            && !std::mem::replace(&mut found.in_line[pause as usize], true)
+        {
+            found.conduit.lane.lines.join(pause, id, session);
         }
     }
 
@@ -252,10 +252,8 @@ impl Worker {
         let stream = endpoint.borrow().stream(session);
         endpoint.borrow_mut().close(session);
         let token = stream.and_then(|stream| self.entities.forget_token(id, stream));
-        if let Some(token) = token
-            && self.end(core, token, Ending::Reset).is_some()
-        {
-            self.left(core);
+        if let Some(token) = token {
+            self.dismiss(core, token, Ending::Reset);
         }
     }
 
@@ -303,6 +301,26 @@ impl Worker {
         self.heed_entity(core, id);
     }
 
+    /// An entity of an application that goes on is over: its sessions end behind what was committed.
+    pub(crate) fn end_entity(&mut self, core: &mut WorkerCore, identity: &Identity) {
+        let known = self.entities.of_identity(identity);
+        if let Some(lane) = self.lane_of(identity.application) {
+            lane.end_entity(identity.number);
+        }
+        let Some(id) = known else { return };
+        let Some((_, sessions)) = self.entities.of_application(id) else { return };
+        for session in sessions.end() {
+            self.attend(core, id, session);
+            let now = core.now();
+            if let Some((endpoint, sessions)) = self.entities.of_application(id)
+                && let Some(found) = sessions.get_mut(session)
+            {
+                found.retire(&mut endpoint.borrow_mut(), session, now);
+            }
+        }
+        self.heed_entity(core, id);
+    }
+
     /// An application is gone: so are its entities, each with its last stream.
     pub(crate) fn retire_entities(&mut self, core: &mut WorkerCore, application: ApplicationId) {
         for id in self.entities.all_of(application) {
@@ -315,10 +333,13 @@ impl Worker {
 fn errno(reason: &Reason) -> Errno {
     match reason {
         Reason::Local => Errno::from_raw(0),
-        Reason::Unreachable | Reason::WrongPeer { .. } | Reason::NotUs => Errno::ECONNREFUSED,
-        Reason::HandshakeTime(_) | Reason::KeepaliveTime(_) | Reason::Lingered(_) => {
-            Errno::ETIMEDOUT
-        }
+        Reason::Unreachable(errno) => Errno::from_raw(*errno),
+        Reason::WrongPeer { .. } | Reason::NotUs => Errno::ECONNREFUSED,
+        Reason::HandshakeTime(_)
+        | Reason::KeepaliveTime(_)
+        | Reason::Lingered(_)
+        | Reason::TimeOver => Errno::ETIMEDOUT,
+        Reason::Cancelled => Errno::ECANCELED,
         Reason::BadMethod(_) | Reason::Authentication(_) => Errno::EACCES,
         Reason::Violation(_) | Reason::MissingFeatures(_) => Errno::EPROTO,
         Reason::TooManySessions => Errno::EMFILE,

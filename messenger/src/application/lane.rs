@@ -1,11 +1,14 @@
 //! The way between one core and one application: slot numbers go up and down.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use vmsgr_reactor::{TimerId, Token};
 
+use super::allowance::Portion;
 use super::fault::Fault;
+use super::lines::Lines;
 use super::shared::Application;
 use crate::entity::EntityId;
 use crate::msgr2::SessionId;
@@ -15,6 +18,9 @@ use crate::shm::ring::{Pusher, Taker};
 /// Doorbells in a row, or stale numbers, that lead to nothing. One that is in its senses never makes
 /// two: it rings after it has pushed, and only for a sleeper.
 const VAIN: u32 = 10_000;
+
+/// Numbers of entities that are kept when those are over.
+const ENDED: usize = 128;
 
 /// What a core has in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +70,14 @@ pub(crate) struct Lane {
     pub(crate) doorbell: Cell<Option<Token>>,
     /// Ends the time in which somebody may come again, on the core that measures it.
     pub(crate) linger: Cell<Option<TimerId>>,
+    /// Ends the time in which it may ask for what it has taken over, on the same core.
+    pub(crate) asked: Cell<Option<TimerId>>,
+    /// Its entities that have ended here: what is on its way to them comes too late. The last ones.
+    ended: RefCell<VecDeque<u64>>,
+    /// What is held for it here outside its segment.
+    pub(crate) portion: Portion,
+    /// Its sessions that wait to go on.
+    pub(crate) lines: Lines,
 }
 
 impl Lane {
@@ -84,6 +98,10 @@ impl Lane {
             vain: Cell::new(0),
             doorbell: Cell::new(None),
             linger: Cell::new(None),
+            asked: Cell::new(None),
+            ended: RefCell::default(),
+            portion: Portion::default(),
+            lines: Lines::default(),
         }
     }
 
@@ -116,6 +134,24 @@ impl Lane {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.holds.get() == 0
+    }
+
+    /// The entity of this number is over.
+    pub(crate) fn end_entity(&self, number: u64) {
+        let mut ended = self.ended.borrow_mut();
+        if ended.len() == ENDED {
+            ended.pop_front();
+        }
+        ended.push_back(number);
+    }
+
+    pub(crate) fn has_ended(&self, number: u64) -> bool {
+        self.ended.borrow().contains(&number)
+    }
+
+    /// More may be held for the application.
+    pub(crate) fn has_room(&self) -> bool {
+        self.portion.has_room(&self.application.allowance, self.core)
     }
 
     /// Somebody is at the other end, and has done nothing wrong.

@@ -122,11 +122,7 @@ impl Worker {
         lane.retire();
         for (slot, held) in lane.all_held() {
             match held {
-                Held::Live { token, .. } => {
-                    if self.end(core, token, Ending::Reset).is_some() {
-                        self.left(core);
-                    }
-                }
+                Held::Live { token, .. } => self.dismiss(core, token, Ending::Reset),
                 Held::Session { entity, session, .. } => {
                     self.evict_session(core, entity, session);
                 }
@@ -146,7 +142,7 @@ impl Worker {
         if let Some(doorbell) = lane.doorbell.take() {
             core.unwatch(doorbell);
         }
-        if let Some(timer) = lane.linger.take() {
+        for timer in [lane.linger.take(), lane.asked.take()].into_iter().flatten() {
             core.cancel(timer);
         }
         self.lanes.retain(|other| !Rc::ptr_eq(other, lane));

@@ -36,7 +36,7 @@ fn listen(scene: &mut Scene, application: &mut Double) -> SocketAddr {
     let address = "127.0.0.1:0".parse().unwrap();
     application.ask(51, Asked::ListenAs { entity: 50, address, backlog: 0 });
     scene.until("it listens", |_| match application.told()?.told {
-        Told::Listening { address } => Some(address),
+        Told::ListeningAs { address } => Some(address),
         other => panic!("{other:?}"),
     })
 }
@@ -68,7 +68,7 @@ fn more(flags: u8, here: u32) -> Vec<u8> {
 }
 
 /// A message with so much data, as one part.
-fn whole(tid: u64, data: u32) -> Vec<u8> {
+pub(super) fn whole(tid: u64, data: u32) -> Vec<u8> {
     first(BOTH, tid, [0, 0, data], data)
 }
 

@@ -1,7 +1,7 @@
 //! The daemon's side of applications that attach over shared memory.
 //!
 //! An [`Application`] is known to all threads: its segment, its slots (`pool.rs`), its doorbell. The
-//! messenger's thread takes its jobs (`registry.rs`, `requests.rs`). Each core has a [`Lane`] to it,
+//! messenger's thread takes its jobs (`served.rs`, `registry.rs`, `requests.rs`, `entities.rs`). Each core has a [`Lane`] to it,
 //! over which slot numbers go up and down; of each connection the core keeps a [`Conduit`], which
 //! fills the receive ring, and the [`SendRing`], which is where the connection's pending data lives.
 //! `service.rs` is what a worker does for them in a turn, `bells.rs` when it tells them, `places.rs` which application an accepted
@@ -9,16 +9,26 @@
 //!
 //! An application that is an entity of Ceph's protocol (`identity.rs`) has it on one core, its home:
 //! [`Sessions`] get the entity's messages, and each `session.rs` has a slot, whose rings have parts of
-//! messages. `hosting.rs` is what a worker does for them.
+//! messages. `hosting.rs` is what a worker does for them, `connecting.rs` how those begin
+//! that the application asks for, `pacing.rs` how much of it at a time:
+//! `lines.rs` has the sessions that wait for their turn or for room, `allowance.rs` what may be held.
+//! `strangers.rs` has the sessions that go first when slots run short.
 
+mod allowance;
 pub(crate) mod bells;
 #[cfg(test)]
 mod caller;
 pub(crate) mod conduit;
+mod connecting;
+#[cfg(test)]
+mod connecting_tests;
 #[cfg(test)]
 mod deaths;
 #[cfg(test)]
 pub(crate) mod double;
+mod entities;
+#[cfg(test)]
+mod entities_tests;
 #[cfg(test)]
 mod entity_tests;
 mod fault;
@@ -28,17 +38,25 @@ mod lane;
 #[cfg(test)]
 mod lies;
 mod life;
+mod lines;
 #[cfg(test)]
 mod messages;
+mod pacing;
+#[cfg(test)]
+mod pacing_tests;
 mod places;
 mod pool;
 pub(crate) mod registry;
 mod requests;
 mod send_ring;
+mod served;
 mod service;
 mod session;
 mod sessions;
 mod shared;
+mod strangers;
+#[cfg(test)]
+mod strangers_tests;
 #[cfg(test)]
 mod tests;
 

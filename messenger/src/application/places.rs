@@ -176,6 +176,7 @@ mod tests {
     use vmsgr_reactor::{Budget, Doorbell, Loop, SpinPolicy, mesh};
 
     use super::*;
+    use crate::application::allowance::Allowance;
     use crate::application::lane::Held;
     use crate::application::pool::SlotPool;
     use crate::census::Census;
@@ -191,6 +192,7 @@ mod tests {
             id: ApplicationId(1),
             segment: Segment::create(geometry).unwrap().0,
             slots: SlotPool::new(4, 2),
+            allowance: Allowance::new(1 << 20, 2),
             doorbell: Doorbell::new().unwrap(),
         };
         let lane = Rc::new(Lane::new(Arc::new(application), 0));

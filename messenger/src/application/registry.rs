@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +11,11 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use vmsgr_reactor::Doorbell;
 
+use super::allowance::Allowance;
+use super::entities::ASKED_WITHIN;
 use super::fault::Fault;
-use super::identity::Identity;
 use super::pool::SlotPool;
+use super::served::{Listened, Phase, Served};
 use super::shared::Application;
 use crate::ids::{ApplicationId, JobId};
 use crate::job::Event;
@@ -82,138 +83,10 @@ pub(crate) enum Heard {
     Joined { application: ApplicationId, job: u64 },
     /// It has done something wrong.
     Fault { application: ApplicationId, fault: Fault },
+    /// Its time to ask for the entities that it has taken over is over.
+    AskedWithin { application: ApplicationId, epoch: u64 },
     /// Its time to come back is over.
     LingerOver { application: ApplicationId },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Cores have not confirmed that they serve it.
-    Attaching,
-    Attached,
-    /// It has died, and cores have not confirmed that they repaired what it left.
-    Departing,
-    /// It has died, and may come back.
-    Departed,
-}
-
-/// One application.
-#[derive(Debug)]
-pub(crate) struct Served {
-    pub(crate) shared: Arc<Application>,
-    memory: OwnedFd,
-    pub(crate) name: String,
-    pub(crate) uid: u32,
-    pid: i32,
-    linger: Duration,
-    pub(crate) permissions: Permissions,
-    phase: Phase,
-    /// Cores that have not confirmed the phase.
-    unconfirmed: usize,
-    epoch: u64,
-    /// What it will be given when all cores have confirmed.
-    granted: Option<(Vec<OwnedFd>, Doorbell)>,
-    /// One of its name that waits for the cores to be done with this one.
-    successor: Option<Attachment>,
-    /// It died while it was being attached.
-    stillborn: bool,
-    pub(crate) events: Pusher,
-    pub(crate) jobs: Taker,
-    /// What it is to msgr2 peers.
-    pub(crate) entities: Vec<Known>,
-    /// Its listen jobs.
-    pub(crate) listens: HashMap<u64, Listen>,
-    rung: bool,
-    pub(crate) vain: u32,
-}
-
-impl Served {
-    pub(crate) fn is_attached(&self) -> bool {
-        self.phase == Phase::Attached
-    }
-
-    /// A job waits, and there is room to answer it.
-    pub(crate) fn has_jobs(&mut self) -> bool {
-        self.phase == Phase::Attached
-            && self.jobs.has_some(self.shared.segment.jobs())
-            && self.may_answer()
-    }
-
-    /// One more answer finds room in the event ring.
-    pub(crate) fn may_answer(&mut self) -> bool {
-        // A cursor that lies shows when the answer is pushed.
-        let room = self.events.room(self.shared.segment.events());
-        // Each listen job that was not answered yet has a place there.
-        let unanswered = self.listens.values().filter(|listen| listen.unjoined > 0).count();
-        room.is_err() || room.is_ok_and(|room| room > unanswered)
-    }
-
-    /// A job came that means something.
-    pub(crate) fn heeded(&mut self) {
-        self.rung = false;
-        self.vain = 0;
-    }
-
-    /// Somebody who takes its name takes over a connection or a listener.
-    fn has_left_something(&self) -> bool {
-        self.shared.slots.taken() > 0 || !self.listens.is_empty()
-    }
-
-    /// Whether a successor asks for the sizes of its segment, which stay as they are; if not, what
-    /// that one can do.
-    fn fits(&self, successor: &Attachment) -> Result<(), String> {
-        let has = self.shared.segment.geometry();
-        let has = (has.slots, has.receive_ring_bytes, has.send_ring_bytes);
-        let Attachment { slots, receive_ring_bytes, send_ring_bytes, .. } = *successor;
-        let asked = (slots, receive_ring_bytes, send_ring_bytes);
-        if has == asked {
-            return Ok(());
-        }
-        let sizes = |(slots, receive, send)| {
-            format!("{slots} slots with rings of {receive} and {send} bytes")
-        };
-        Err(format!(
-            "'{}' was left with {}, not {}: ask for the same, or take another name",
-            self.name,
-            sizes(has),
-            sizes(asked)
-        ))
-    }
-
-    /// For the log.
-    pub(crate) fn label(&self) -> String {
-        let name = if self.name.is_empty() { "(no name)" } else { &self.name };
-        format!("application={} name={name} uid={} pid={}", self.shared.id, self.uid, self.pid)
-    }
-}
-
-/// An entity of an application, and its numbers.
-#[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) identity: Identity,
-    /// Those that the application and its predecessors have for it; the last ones.
-    pub(crate) numbers: VecDeque<u64>,
-}
-
-/// A listen job of one application.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Listen {
-    /// Ours behind it.
-    pub(crate) listener: JobId,
-    /// Cores that do not give it connections yet.
-    pub(crate) unjoined: usize,
-}
-
-/// A listener of applications.
-#[derive(Debug)]
-pub(crate) struct Listened {
-    /// As bound.
-    pub(crate) address: SocketAddr,
-    pub(crate) uid: u32,
-    /// It is an entity's, and so nobody else's.
-    pub(crate) of_entity: bool,
-    /// Who listens there, with their numbers for it.
-    pub(crate) members: Vec<(ApplicationId, u64)>,
 }
 
 /// All of them.
@@ -281,7 +154,8 @@ impl Messenger {
         let (segment, memory) = Segment::create(geometry).map_err(failed)?;
         let doorbell = Doorbell::new().map_err(failed)?;
         let slots = SlotPool::new(slots, cores);
-        let shared = Arc::new(Application { id, segment, slots, doorbell });
+        let allowance = Allowance::new(self.options.applications.held_bytes, cores);
+        let shared = Arc::new(Application { id, segment, slots, allowance, doorbell });
         let served = Served {
             shared,
             memory,
@@ -386,6 +260,10 @@ impl Messenger {
             doorbell,
         };
         self.registry.events.push_back(Event::Granted { application: id, grant: Box::new(grant) });
+        if !served.entities.is_empty() {
+            let time = (id, served.epoch, ASKED_WITHIN);
+            self.post(0, Message::AskedWithin(Box::new(time)));
+        }
         self.tell_of_listeners(id);
     }
 
@@ -473,6 +351,7 @@ impl Messenger {
             }
             Heard::Joined { application, job } => self.joined(application, job),
             Heard::Fault { application, fault } => self.evict(application, &fault.to_string()),
+            Heard::AskedWithin { application, epoch } => self.end_unasked(application, epoch),
             Heard::LingerOver { application } => {
                 // If somebody has come meanwhile, the core hears of it after it has said this, and
                 // confirms it: so it is no time of an earlier one that is over.

@@ -6,30 +6,21 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::fault::Fault;
-use super::identity::{EntityListener, Identity};
 use super::places::Reserved;
-use super::registry::{Known, Listen, Listened};
+use super::served::{Listen, Listened};
 use crate::bind::Bound;
 use crate::ids::ApplicationId;
 use crate::ids::JobId;
 use crate::job::Event;
-use crate::message::{ConnectAs, Message};
+use crate::message::Message;
 use crate::messenger::Messenger;
-use crate::msgr2::EntityType;
 use crate::name::Service;
-use crate::shm::entity::Entity;
 use crate::shm::geometry;
 use crate::shm::job::{Asked, Notice, Request, Told};
 use crate::shm::sync::full_fence;
 
 /// Jobs of one application that are done before others have their turn.
 const JOBS: usize = 64;
-
-/// Entities that one application may be.
-const ENTITIES: usize = 64;
-
-/// Numbers that are kept of an entity: of the application that is, and some before it.
-const NUMBERS: usize = 64;
 
 /// Listeners that one application may have.
 pub(super) const LISTENERS: usize = 128;
@@ -87,87 +78,27 @@ impl Messenger {
             Asked::ListenAs { entity, address, backlog } => self
                 .identity_of(id, entity)
                 .and_then(|identity| self.listen_as(id, job, identity, address, backlog)),
-            Asked::ConnectAs { entity, address, peer } => self
+            Asked::ConnectAs { entity, address, peer, patience } => self
                 .identity_of(id, entity)
-                .and_then(|identity| self.connect_as(id, job, identity, address, peer)),
+                .and_then(|identity| self.connect_as(id, job, identity, address, (peer, patience))),
+            Asked::Cancel => {
+                // Whichever core has it: behind what told it to make it.
+                self.post_all(|| Message::Cancel { application: id, job });
+                Ok(())
+            }
         };
         if let Err(errno) = done {
             self.answer(id, job, Told::Failed { errno: errno as i32 });
         }
     }
 
-    /// An application is an entity from here on, or has been it before.
-    fn be(&mut self, id: ApplicationId, number: u64, entity: Entity) -> Result<(), Errno> {
-        let core = self.place_anywhere();
-        let Some(served) = self.registry.served.get_mut(&id) else { return Ok(()) };
-        let named = served.entities.iter().find(|it| it.numbers.contains(&number));
-        if let Some(named) = named {
-            return if named.identity.entity == entity { Ok(()) } else { Err(Errno::EEXIST) };
-        }
-        if let Some(same) = served.entities.iter_mut().find(|it| it.identity.entity == entity) {
-            // One who takes over calls it by another number.
-            if same.numbers.len() == NUMBERS {
-                same.numbers.pop_front();
-            }
-            same.numbers.push_back(number);
-            return Ok(());
-        }
-        if served.entities.len() >= ENTITIES {
-            return Err(Errno::EMFILE);
-        }
-        let identity = Identity { application: id, number, entity, core };
-        served.entities.push(Known { identity, numbers: [number].into() });
-        Ok(())
-    }
-
-    fn identity_of(&self, id: ApplicationId, number: u64) -> Result<Identity, Errno> {
-        let served = self.registry.served.get(&id).ok_or(Errno::ENOENT)?;
-        let known = served.entities.iter().find(|it| it.numbers.contains(&number));
-        known.map(|it| it.identity).ok_or(Errno::ENOENT)
-    }
-
-    /// As [`listen_for`](Self::listen_for), for an entity: it has the address for itself.
-    fn listen_as(
-        &mut self,
-        id: ApplicationId,
-        job: u64,
-        identity: Identity,
-        address: SocketAddr,
-        backlog: u32,
-    ) -> Result<(), Errno> {
-        let uid = self.may_listen(id, job, address)?;
-        if self.registry.listened.values().any(|it| it.address == address) {
-            return Err(Errno::EADDRINUSE);
-        }
-        let service =
-            |address| Service::Entity(Arc::new(EntityListener { identity, address, job }));
-        let listener = self.bind_for(uid, address, backlog, service)?;
-        self.join_listener(id, job, listener);
-        Ok(())
-    }
-
-    fn connect_as(
-        &mut self,
-        id: ApplicationId,
-        job: u64,
-        identity: Identity,
-        address: SocketAddr,
-        peer: Option<EntityType>,
-    ) -> Result<(), Errno> {
-        let Some(served) = self.registry.served.get(&id) else { return Ok(()) };
-        if !served.permissions.may_connect(address) {
-            return Err(Errno::EACCES);
-        }
-        let application = Arc::clone(&served.shared);
-        let slot = application.slots.reserve(identity.core).ok_or(Errno::EMFILE)?;
-        let reserved = Reserved { application, slot, job };
-        let wanted = ConnectAs { reserved, identity, address, peer };
-        self.post(identity.core, Message::ConnectAs(Box::new(wanted)));
-        Ok(())
-    }
-
     /// Whether an application may listen there; the user that it runs as.
-    fn may_listen(&self, id: ApplicationId, job: u64, address: SocketAddr) -> Result<u32, Errno> {
+    pub(super) fn may_listen(
+        &self,
+        id: ApplicationId,
+        job: u64,
+        address: SocketAddr,
+    ) -> Result<u32, Errno> {
         let served = self.registry.served.get(&id).ok_or(Errno::ENOENT)?;
         if !served.permissions.may_listen(address) {
             return Err(Errno::EACCES);
@@ -192,7 +123,7 @@ impl Messenger {
         let listener = self.registry.listened.iter().find(|(_, it)| it.address == address);
         let listener = match listener {
             // Endpoints of one user share an address; each of them once.
-            Some((&listener, it)) if it.uid == uid && !it.of_entity => {
+            Some((&listener, it)) if it.uid == uid && it.entity.is_none() => {
                 if it.members.iter().any(|(member, _)| *member == id) {
                     return Err(Errno::EADDRINUSE);
                 }
@@ -206,7 +137,7 @@ impl Messenger {
     }
 
     /// An application listens where a job of ours does: all cores are told.
-    fn join_listener(&mut self, id: ApplicationId, job: u64, listener: JobId) {
+    pub(super) fn join_listener(&mut self, id: ApplicationId, job: u64, listener: JobId) {
         if let Some(it) = self.registry.listened.get_mut(&listener) {
             it.members.push((id, job));
         }
@@ -224,14 +155,14 @@ impl Messenger {
         listen.unjoined = listen.unjoined.saturating_sub(1);
         let Listen { listener, unjoined } = *listen;
         if unjoined == 0
-            && let Some(address) = self.registry.listened.get(&listener).map(|it| it.address)
+            && let Some(told) = self.registry.listened.get(&listener).map(Listened::told)
         {
-            self.answer(id, job, Told::Listening { address });
+            self.answer(id, job, told);
         }
     }
 
     /// Binds an address that no application listens at yet.
-    fn bind_for(
+    pub(super) fn bind_for(
         &mut self,
         uid: u32,
         address: SocketAddr,
@@ -246,10 +177,13 @@ impl Messenger {
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32)))?;
         let address = bound.address();
         let service = service(address);
-        let of_entity = service != Service::Applications;
+        let entity = match &service {
+            Service::Entity(listener) => Some(listener.identity.number),
+            _ => None,
+        };
         let listener = self.listen(bound, service).map_err(|_| Errno::EINVAL)?;
         let members = Vec::new();
-        let listened = Listened { address, uid, of_entity, members };
+        let listened = Listened { address, uid, entity, members };
         self.registry.listened.insert(listener, listened);
         Ok(listener)
     }
@@ -339,13 +273,13 @@ impl Messenger {
         for (job, Listen { listener, unjoined }) in served.listens.clone() {
             let Some(it) = self.registry.listened.get(&listener) else { continue };
             if unjoined == 0 {
-                let address = it.address;
-                self.answer(id, job, Told::Listening { address });
+                let told = it.told();
+                self.answer(id, job, told);
             }
         }
     }
 
-    fn answer(&mut self, id: ApplicationId, job: u64, told: Told) {
+    pub(super) fn answer(&mut self, id: ApplicationId, job: u64, told: Told) {
         let Some(served) = self.registry.served.get_mut(&id) else { return };
         if !served.is_attached() {
             // It hears of its listeners when it comes back.

@@ -110,10 +110,7 @@ impl Worker {
             None | Some(Ending::None) => {}
             Some(Ending::Shutdown) => core.finish(token),
             Some(Ending::Close) => self.close_for_application(core, token),
-            Some(Ending::Reset) => {
-                self.end(core, token, ending::Ending::Reset);
-                self.left(core);
-            }
+            Some(Ending::Reset) => self.dismiss(core, token, ending::Ending::Reset),
         }
         Ok(())
     }
@@ -124,8 +121,7 @@ impl Worker {
         let Some(state) = core.state(token) else { return };
         if state.attempt.is_some() {
             // Nothing has been sent, and nobody waits for it any more.
-            self.end(core, token, ending::Ending::Close);
-            return self.left(core);
+            return self.dismiss(core, token, ending::Ending::Close);
         }
         if core.pending_bytes(token) > 0 || !self.close_if_acknowledged(core, token) {
             self.linger(core, token);

@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::allowance::Share;
 use super::identity::Identity;
 use super::lane::Lane;
+use super::lines::Turn;
 use super::requests::LISTENERS;
-use super::session::{Session, Verdict};
+use super::session::Session;
+use super::strangers::Strangers;
 use crate::msgr2::{Endpoint, MessageHeader, Received, Segment, SessionId};
 use crate::shm::part::Notice;
 
@@ -21,16 +24,26 @@ pub(crate) struct Sessions {
     /// The first message of a session that has no slot yet. It is the only one, since then the
     /// session stops.
     early: HashMap<SessionId, Early>,
+    /// Those that were begun, and left without a word.
+    pub(super) strangers: Strangers,
+    /// It ends with its last session and stream.
+    over: bool,
     /// Where it listens, with its numbers for that.
     listens: Vec<(SocketAddr, u64)>,
 }
 
-type Early = (MessageHeader, [Segment<'static>; 3]);
+#[derive(Debug)]
+struct Early {
+    header: MessageHeader,
+    parts: [Segment<'static>; 3],
+    /// It counts for what its application has held.
+    _share: Share,
+}
 
 impl Sessions {
     pub(crate) fn new(identity: Identity, lane: Rc<Lane>) -> Self {
-        let (all, early) = Default::default();
-        Self { identity, lane, all, early, listens: Vec::new() }
+        let (all, early, strangers) = Default::default();
+        Self { identity, lane, all, early, strangers, over: false, listens: Vec::new() }
     }
 
     /// It listens there; false if that is known.
@@ -53,12 +66,24 @@ impl Sessions {
         self.listens.iter().find(at).or(self.listens.last()).map_or(0, |(_, job)| *job)
     }
 
+    /// It is over; those that have to end.
+    pub(crate) fn end(&mut self) -> Vec<SessionId> {
+        self.over = true;
+        self.all.keys().copied().collect()
+    }
+
+    /// Nobody will have it any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over || self.lane.is_retiring()
+    }
+
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.all.get_mut(&id)
     }
 
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
         self.early.remove(&id);
+        self.strangers.remove(id);
         self.all.remove(&id)
     }
 
@@ -71,7 +96,8 @@ impl Sessions {
         now: Instant,
     ) {
         self.all.insert(id, session);
-        if let Some((header, [front, middle, data])) = self.early.remove(&id) {
+        if let Some(Early { header, parts, .. }) = self.early.remove(&id) {
+            let [front, middle, data] = parts;
             endpoint.go_on(id, now);
             let message = Received { session: id, header, front, middle, data, forgotten: 0 };
             self.received(endpoint, message, now);
@@ -92,9 +118,12 @@ impl Sessions {
         } else {
             // That it was opened is heeded after this.
             endpoint.stop(id);
+            let mut share = Share::new(self.lane.portion.tally.clone());
+            share.set(message.bytes());
             let Received { header, front, middle, data, .. } = message;
             let owned = |part: Segment<'_>| Segment::Owned(part.into_owned());
-            self.early.insert(id, (header, [front, middle, data].map(owned)));
+            let parts = [front, middle, data].map(owned);
+            self.early.insert(id, Early { header, parts, _share: share });
         }
     }
 
@@ -108,10 +137,16 @@ impl Sessions {
     }
 
     /// Looks at a session of which there is something new; true if it is to be cut off.
-    pub(crate) fn look(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) -> bool {
+    pub(crate) fn look(
+        &mut self,
+        endpoint: &mut Endpoint,
+        id: SessionId,
+        now: Instant,
+        turn: Turn,
+    ) -> bool {
         let Some(session) = self.all.get_mut(&id) else { return false };
-        match session.look(endpoint, id, now) {
-            Ok(verdict) => verdict == Verdict::Reset,
+        match session.look(endpoint, id, now, turn) {
+            Ok(cut_off) => cut_off,
             Err(fault) => {
                 self.lane.fail(fault);
                 // Nobody evicts an application that is gone already.

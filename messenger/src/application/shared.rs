@@ -2,6 +2,7 @@
 
 use vmsgr_reactor::Doorbell;
 
+use super::allowance::Allowance;
 use super::pool::SlotPool;
 use crate::ids::ApplicationId;
 use crate::shm::segment::Segment;
@@ -12,6 +13,8 @@ pub(crate) struct Application {
     pub(crate) id: ApplicationId,
     pub(crate) segment: Segment,
     pub(crate) slots: SlotPool,
+    /// What may be held for it outside its segment.
+    pub(crate) allowance: Allowance,
     /// Wakes it. The descriptor stays with the daemon; see docs/SHM.md.
     pub(crate) doorbell: Doorbell,
 }

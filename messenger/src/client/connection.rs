@@ -11,6 +11,7 @@ use super::receiver::{self, Receiver};
 use super::sender::Sender;
 use super::view::{Due, View};
 use crate::ConnectionId as DaemonsName;
+use crate::shm::PeerEntity;
 use crate::shm::address;
 use crate::shm::byte_ring::Piece;
 use crate::shm::intent;
@@ -68,6 +69,12 @@ impl Connection<'_> {
     /// Our end.
     pub fn local(&self) -> SocketAddr {
         address_of(&self.place.slot.addresses.local)
+    }
+
+    /// Of a connection of an entity, who is at the other end, as it says; `None` of one of bytes, and
+    /// until the session has been open.
+    pub fn peer_entity(&self) -> Option<PeerEntity> {
+        self.place.slot.peer.read().filter(|_| self.has_messages())
     }
 
     /// It was accepted; if not, the daemon made it.

@@ -2,25 +2,24 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use super::asking::listening;
 use super::attach::attach;
 use super::connection::{Connection, address_of};
 use super::counters::Counters;
 use super::doorbells::Woken;
-use super::entity::{Entities, EntityId, EntityOptions};
+use super::entity::Entities;
 use super::lanes::{Lanes, Taken};
-use super::listens::{Listen, Listens};
+use super::listens::Listens;
 use super::place::Place;
 use super::spin::Spin;
 use super::view::{Due, View};
 use super::{AttachError, AttachOptions, ConnectionId, DetachReason, Error, Event, JobId};
-use crate::msgr2::EntityType;
 use crate::shm::Welcome;
-use crate::shm::job::{Asked, Notice, Request, Told};
+use crate::shm::job::{Asked, Notice, Told};
 use crate::shm::layout::WORDS;
 use crate::shm::status::{Ending, State, Status};
 use crate::shm::sync::Ordering;
@@ -39,8 +38,8 @@ use crate::shm::sync::Ordering;
 #[derive(Debug)]
 pub struct Endpoint {
     options: AttachOptions,
-    welcome: Welcome,
-    lanes: Lanes,
+    pub(super) welcome: Welcome,
+    pub(super) lanes: Lanes,
     /// One for each slot.
     views: Vec<View>,
     /// Where an earlier application listens for us: told before the rest.
@@ -49,12 +48,12 @@ pub struct Endpoint {
     unscanned: Range<u32>,
     /// The slot whose events are told now.
     telling: u32,
-    listens: Listens,
-    entities: Entities,
+    pub(super) listens: Listens,
+    pub(super) entities: Entities,
     /// The number of the last job.
-    jobs: u64,
+    pub(super) jobs: u64,
     spin: Spin,
-    detached: Option<DetachReason>,
+    pub(super) detached: Option<DetachReason>,
     /// The application knows that it is detached.
     told_detached: bool,
 }
@@ -102,7 +101,9 @@ impl Endpoint {
 
     /// Attaches again, with the same options, when the daemon has gone: to another one, or to the
     /// same after a restart. Listeners are asked for again, under the same numbers, and so are told
-    /// of again. Does nothing if it is attached.
+    /// of again; but for one of an entity that was taken over and never asked for here with
+    /// [`listen_as`](Self::listen_as), which is told as [`Event::Unlistened`]. Does nothing if it is
+    /// attached.
     ///
     /// # Errors
     /// As [`AttachError`] says; it can be tried again.
@@ -121,16 +122,24 @@ impl Endpoint {
         self.jobs = self.jobs.max(old.jobs);
         self.entities = std::mem::take(&mut old.entities);
         if welcome.resumed {
-            // It is the old segment: the daemon tells of its listeners itself, and knows entities.
+            // It is the old segment: the daemon tells of its listeners itself.
             for listen in old.listens.all() {
                 listen.entity.into_iter().for_each(|it| self.listens.belongs(listen.job, it));
             }
-            return;
         }
+        // Also of who knows them: those that are not asked for end there.
         for &(id, entity) in self.entities.all() {
             self.ask(id.job(), Asked::Entity(entity));
         }
+        if welcome.resumed {
+            return self.flush();
+        }
         for &listen in old.listens.all() {
+            if listen.messages && listen.entity.is_none() {
+                // It was taken over, and only who had it before knows for what entity it was.
+                self.early.push_back(Event::Unlistened { job: listen.job });
+                continue;
+            }
             self.ask(listen.job, listening(listen.entity, listen.address, listen.backlog));
             self.listens.began(listen);
         }
@@ -157,128 +166,6 @@ impl Endpoint {
     /// What was counted since it attached.
     pub fn counters(&self) -> Counters {
         self.lanes.counters()
-    }
-
-    /// Asks for a listener; what becomes of it is told as [`Event::Listening`] or
-    /// [`Event::Failed`]. Port 0 is any that is free. Endpoints may listen on the same address, and
-    /// share what is accepted there.
-    ///
-    /// After a takeover, an address at which the application before has listened is one that this
-    /// one listens at already: its job is returned, and `Listening` is told of it.
-    ///
-    /// # Errors
-    /// Detached, or too many jobs wait.
-    pub fn listen(&mut self, address: SocketAddr) -> Result<JobId, Error> {
-        self.listen_with(address, 0)
-    }
-
-    /// As [`listen`](Self::listen), with room for `backlog` connections that wait to be accepted;
-    /// 0: as many as the daemon is configured for.
-    ///
-    /// # Errors
-    /// Detached, or too many jobs wait.
-    pub fn listen_with(&mut self, address: SocketAddr, backlog: u32) -> Result<JobId, Error> {
-        self.listen_for(None, address, backlog)
-    }
-
-    fn listen_for(
-        &mut self,
-        entity: Option<EntityId>,
-        address: SocketAddr,
-        backlog: u32,
-    ) -> Result<JobId, Error> {
-        self.may_submit()?;
-        if self.welcome.resumed
-            && let Some(job) = self.listens.at(address)
-        {
-            entity.into_iter().for_each(|entity| self.listens.belongs(job, entity));
-            return Ok(job);
-        }
-        let job = self.submit(listening(entity, address, backlog))?;
-        self.listens.began(Listen { job, address, backlog, entity });
-        Ok(job)
-    }
-
-    /// The application is this entity, to whoever speaks msgr2: it can
-    /// [listen](Self::listen_as) and [connect](Self::connect_as) as it from now on. It ends with the
-    /// application. Nothing is told of it, unless as [`Event::Failed`], with its
-    /// [number](EntityId::job) for a job, if the daemon cannot have it.
-    ///
-    /// After a takeover, an entity that is what one of the application before was *is* that one,
-    /// with its sessions.
-    ///
-    /// # Errors
-    /// Detached, too many jobs wait, or something of it is out of its range.
-    pub fn entity(&mut self, options: &EntityOptions) -> Result<EntityId, Error> {
-        let entity = options.entity()?;
-        let id = EntityId(self.submit(Asked::Entity(entity))?.0);
-        self.entities.began(id, entity);
-        Ok(id)
-    }
-
-    /// As [`listen`](Self::listen), as an entity: what is accepted here are its sessions, which have
-    /// [messages](Connection::messages). Of one address there is one entity.
-    ///
-    /// # Errors
-    /// Detached, or too many jobs wait.
-    pub fn listen_as(&mut self, entity: EntityId, address: SocketAddr) -> Result<JobId, Error> {
-        self.listen_for(Some(entity), address, 0)
-    }
-
-    /// Ends the listener that this job began, which is told as [`Event::Unlistened`]; the
-    /// connections that it has accepted go on.
-    ///
-    /// # Errors
-    /// Detached, or too many jobs wait.
-    pub fn unlisten(&mut self, job: JobId) -> Result<(), Error> {
-        self.may_submit()?;
-        if !self.ask(job, Asked::Unlisten) {
-            return Err(Error::JobsFull);
-        }
-        self.listens.ended(job);
-        Ok(())
-    }
-
-    /// Asks for a connection; what becomes of it is told as [`Event::Connected`] or
-    /// [`Event::Failed`].
-    ///
-    /// # Errors
-    /// Detached, or too many jobs wait.
-    pub fn connect(&mut self, address: SocketAddr) -> Result<JobId, Error> {
-        self.submit(Asked::Connect { address })
-    }
-
-    /// As [`connect`](Self::connect), as an entity: the connection is a session with the one at the
-    /// address, if that is a `peer`; `None`: whatever it says that it is.
-    ///
-    /// # Errors
-    /// Detached, or too many jobs wait.
-    pub fn connect_as(
-        &mut self,
-        entity: EntityId,
-        address: SocketAddr,
-        peer: Option<EntityType>,
-    ) -> Result<JobId, Error> {
-        self.submit(Asked::ConnectAs { entity: entity.0, address, peer })
-    }
-
-    fn submit(&mut self, kind: Asked) -> Result<JobId, Error> {
-        self.may_submit()?;
-        let job = JobId(self.jobs + 1);
-        if !self.ask(job, kind) {
-            return Err(Error::JobsFull);
-        }
-        self.jobs = job.0;
-        Ok(job)
-    }
-
-    fn may_submit(&self) -> Result<(), Error> {
-        self.detached.map_or(Ok(()), |reason| Err(reason.into()))
-    }
-
-    /// False if there is no room.
-    fn ask(&self, job: JobId, kind: Asked) -> bool {
-        self.lanes.push_job(Request { job: job.0, kind }.to_words())
     }
 
     /// The next thing that has happened. When there is none, what was sent and asked for is
@@ -397,8 +284,8 @@ impl Endpoint {
         let Notice { job, told } = Notice::from_words(words)?;
         let job = JobId(job);
         Some(match told {
-            Told::Listening { address } => {
-                self.listens.listens(job, address);
+            Told::Listening { address } | Told::ListeningAs { address } => {
+                self.listens.listens(job, address, matches!(told, Told::ListeningAs { .. }));
                 Event::Listening { job, address }
             }
             Told::Failed { errno } => {
@@ -545,14 +432,6 @@ impl Endpoint {
             || !self.unscanned.is_empty()
             || self.views.get(self.telling as usize).is_some_and(|view| view.due != Due::NONE)
             || detached && !self.told_detached
-    }
-}
-
-/// What is asked for to listen.
-fn listening(entity: Option<EntityId>, address: SocketAddr, backlog: u32) -> Asked {
-    match entity {
-        Some(EntityId(entity)) => Asked::ListenAs { entity, address, backlog },
-        None => Asked::Listen { address, backlog },
     }
 }
 

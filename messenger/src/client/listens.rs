@@ -12,6 +12,8 @@ pub(super) struct Listen {
     pub(super) backlog: u32,
     /// For messages to it.
     pub(super) entity: Option<EntityId>,
+    /// For messages, to whichever entity.
+    pub(super) messages: bool,
 }
 
 /// All of them, the oldest first. There are few.
@@ -25,10 +27,10 @@ impl Listens {
 
     /// It listens there, which is where it has to listen again: who asked for any port has told
     /// others by now which one it got. One that was not asked for here was taken over.
-    pub(super) fn listens(&mut self, job: JobId, address: SocketAddr) {
+    pub(super) fn listens(&mut self, job: JobId, address: SocketAddr, messages: bool) {
         match self.0.iter_mut().find(|listen| listen.job == job) {
             Some(listen) => listen.address = address,
-            None => self.began(Listen { job, address, backlog: 0, entity: None }),
+            None => self.began(Listen { job, address, backlog: 0, entity: None, messages }),
         }
     }
 
@@ -43,9 +45,9 @@ impl Listens {
         self.0.retain(|listen| listen.job != job);
     }
 
-    /// The job that listens there.
-    pub(super) fn at(&self, address: SocketAddr) -> Option<JobId> {
-        self.0.iter().find(|listen| listen.address == address).map(|listen| listen.job)
+    /// The one there.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<Listen> {
+        self.0.iter().find(|listen| listen.address == address).copied()
     }
 
     pub(super) fn all(&self) -> &[Listen] {

@@ -97,10 +97,11 @@
 //!
 //! # Where to look
 //!
-//! `endpoint.rs` is the whole; `lanes.rs` the rings between it and the daemon; `view.rs` what it
+//! `endpoint.rs` is the whole, `asking.rs` what it asks for; `lanes.rs` the rings between it and the daemon; `view.rs` what it
 //! remembers of each connection, and finds out by a look; `connection.rs` with its halves
 //! `receiver.rs` and `sender.rs` the bytes, `messages.rs` and `inbox.rs` the messages. docs/SHM.md describes the memory.
 
+mod asking;
 mod attach;
 mod connection;
 mod counters;
@@ -137,4 +138,4 @@ pub use options::AttachOptions;
 pub use receiver::Receiver;
 pub use sender::Sender;
 
-pub use crate::shm::{EntityError, EntityPolicy, Notice};
+pub use crate::shm::{EntityError, EntityPolicy, Notice, PeerEntity};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use nix::errno::Errno;
 use vmsgr_reactor::Token;
 
 use super::{Dial, EntityId, Wire};
@@ -23,7 +24,7 @@ impl Worker {
         let dial = Dial { entity, session };
         self.hang_up(core, dial);
         if self.draining {
-            return self.not_dialed(core, dial);
+            return self.not_dialed(core, dial, Errno::ESHUTDOWN as i32);
         }
         // Nobody is asked whether there is a place: the session has been allowed already.
         self.census.enter_anyway(self.index);
@@ -45,9 +46,7 @@ impl Worker {
             // The session is not told: it knows.
             state.role = Role::Discard;
         }
-        if self.end(core, token, Ending::Close).is_some() {
-            self.left(core);
-        }
+        self.dismiss(core, token, Ending::Close);
     }
 
     /// The stream that a session asked for is there.
@@ -61,10 +60,7 @@ impl Worker {
         });
         let Some((entity, stream)) = found else {
             // The session has got another meanwhile, or is over.
-            if self.end(core, token, Ending::Close).is_some() {
-                self.left(core);
-            }
-            return;
+            return self.dismiss(core, token, Ending::Close);
         };
         entity.tokens.insert(stream, token);
         let outgoing = entity.outgoing(stream);
@@ -77,12 +73,13 @@ impl Worker {
         self.heed_entity(core, dial.entity);
     }
 
-    /// The stream that a session asked for could not be made.
-    pub(crate) fn not_dialed(&mut self, core: &mut WorkerCore, dial: Dial) {
+    /// The stream that a session asked for could not be made; `errno` is why.
+    pub(crate) fn not_dialed(&mut self, core: &mut WorkerCore, dial: Dial, errno: i32) {
         let now = core.now();
         if let Some(entity) = self.entities.get_mut(dial.entity) {
             entity.dials.remove(&dial.session);
-            entity.endpoint.borrow_mut().connect_failed(dial.session, now);
+            entity.endpoint.borrow_mut().connect_failed(dial.session, errno, now);
+            entity.sign.raise();
         }
     }
 }

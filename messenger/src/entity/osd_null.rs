@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::OUTBOX_BYTES;
 use crate::msgr2::{
     AuthNone, Config, Endpoint, EntityAddrs, EntityType, Event, Keepalive, Message, OsdNull,
     Received, SendError, SessionId,
@@ -21,10 +22,6 @@ impl Default for OsdNullOptions {
         Self { object_bytes: 4 << 20 }
     }
 }
-
-/// Replies that may wait in a session, in bytes, beside those that are frames already. With more, its
-/// client is not read.
-const OUTBOX_BYTES: usize = 16 << 20;
 
 /// Data of one message. It is checked, and forgotten.
 const DATA_BYTES: u32 = 128 << 20;

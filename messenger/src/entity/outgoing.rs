@@ -6,6 +6,7 @@ use std::io;
 use vmsgr_reactor::Socket;
 
 use super::SharedEndpoint;
+use super::ready::Sign;
 use crate::msgr2::StreamId;
 
 /// Pending data of a stream. Its producer is the endpoint, which makes more frames as these are
@@ -13,11 +14,12 @@ use crate::msgr2::StreamId;
 pub(crate) struct Outgoing {
     endpoint: SharedEndpoint,
     stream: StreamId,
+    sign: Sign,
 }
 
 impl Outgoing {
-    pub(super) fn new(endpoint: SharedEndpoint, stream: StreamId) -> Self {
-        Self { endpoint, stream }
+    pub(super) fn new(endpoint: SharedEndpoint, stream: StreamId, sign: Sign) -> Self {
+        Self { endpoint, stream, sign }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -37,7 +39,11 @@ impl Outgoing {
 
     pub(crate) fn consume(&mut self, count: usize) {
         if count > 0 {
-            self.endpoint.borrow_mut().sent(self.stream, count);
+            let mut endpoint = self.endpoint.borrow_mut();
+            endpoint.sent(self.stream, count);
+            if endpoint.has_events() {
+                self.sign.raise();
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::osd_null::{OsdNullOptions, OsdNullServer};
+use super::osd_null::OsdNullServer;
 use crate::application::Sessions;
 use crate::msgr2::{Endpoint, Event, Received};
 
@@ -71,15 +71,6 @@ impl Owner {
             Self::Application(_) => {}
             #[cfg(test)]
             Self::Kept(kept) => kept.events.push(event.clone()),
-        }
-    }
-
-    pub(super) fn is_osd_null(&self, options: OsdNullOptions) -> bool {
-        match self {
-            Self::OsdNull(server) => server.options == options,
-            Self::Application(_) => false,
-            #[cfg(test)]
-            Self::Kept(_) => false,
         }
     }
 }

@@ -9,7 +9,7 @@ use vmsgr_reactor::{Received, TimerId, Token};
 
 use super::osd_null::{OsdNullOptions, OsdNullServer};
 use super::owner::Owner;
-use super::{Dial, Entity, EntityId, Wire};
+use super::{Dial, EntityId, Wire};
 use crate::complaints::complain;
 use crate::connection::{Connection, Role};
 use crate::ending::Ending;
@@ -31,8 +31,7 @@ impl Worker {
         let entity = self.entities.osd_null(options).unwrap_or_else(|| {
             let endpoint =
                 OsdNullServer::endpoint(self.options.connection.idle_time_out, core.now());
-            let owner = Owner::OsdNull(OsdNullServer::new(options));
-            self.entities.insert(Entity::new(endpoint, owner))
+            self.entities.insert_osd_null(endpoint, OsdNullServer::new(options))
         });
         self.serve_entity(core, id, socket, peer, entity);
     }
@@ -89,11 +88,7 @@ impl Worker {
                 }
             }
             // Nobody sends what is half a message, and nobody waits for the other half.
-            Received::End => {
-                if self.end(core, token, Ending::Close).is_some() {
-                    self.left(core);
-                }
-            }
+            Received::End => self.dismiss(core, token, Ending::Close),
             Received::Nothing => return,
         }
         self.heed_entity(core, entity);
@@ -217,6 +212,7 @@ impl Worker {
         if let Some(entity) = self.entities.get_mut(wire.entity) {
             entity.tokens.remove(&wire.stream);
             entity.endpoint.borrow_mut().closed(wire.stream, now);
+            entity.sign.raise();
         }
     }
 

@@ -9,6 +9,7 @@ use vmsgr_reactor::{Budget, Handler, Loop, SpinPolicy, mesh};
 use super::owner::{Kept, Owner};
 use super::*;
 use crate::census::Census;
+use crate::ending::Ending;
 use crate::ids::JobId;
 use crate::msgr2::{
     AuthNone, Config, EntityAddr, EntityAddrs, EntityType, Message, MessageHeader, Policy,
@@ -50,7 +51,7 @@ impl World {
         let auth = Box::new(AuthNone::new(EntityType::CLIENT, "test", 7));
         let endpoint = Endpoint::new(config, auth, now);
         let owner = Owner::Kept(Kept::default());
-        let client = worker.entities.insert(Entity::new(endpoint, owner));
+        let client = worker.entities.insert(endpoint, owner);
         Self { tested, address, client }
     }
 
@@ -84,7 +85,9 @@ impl World {
         let (worker, core) = self.tested.handler();
         let now = core.now();
         let endpoint = Rc::clone(&worker.entities.get_mut(client).unwrap().endpoint);
-        task(&mut endpoint.borrow_mut(), now)
+        let outcome = task(&mut endpoint.borrow_mut(), now);
+        worker.entities.touched(client);
+        outcome
     }
 
     fn kept(&mut self) -> &mut Kept {
@@ -159,7 +162,7 @@ fn a_stream_that_is_being_made_goes_with_its_session_or_its_entity() {
     world.dial(world.address.port());
     assert_eq!(heed(&mut world), (1, 1));
     let client = world.client;
-    world.tested.handler().0.entities.0.remove(client.0);
+    world.tested.handler().0.entities.all.remove(client.0);
     // osd-null has accepted both, and nobody talks to it.
     world.until("it is not kept", |world| world.tested.handler().1.counters().accepted == 2);
     world.until("it is over", |world| world.tested.handler().1.stream_count() == 0);
@@ -196,12 +199,14 @@ fn what_happens_while_a_turn_settles_makes_work_for_the_next() {
     world.until("an answer", |world| world.kept().messages.len() == 1);
     assert!(!world.tested.handler().0.has_work());
     // As a write that fails does it: nobody is called who could heed what comes of it.
-    world.with_client(|endpoint, _| endpoint.close(session));
+    let client = world.client;
+    let (worker, core) = world.tested.handler();
+    let token = worker.entities.tokens(client)[0];
+    worker.dismiss(core, token, Ending::Reset);
     assert!(world.tested.handler().0.has_work(), "it would sleep, and nobody would hear of it");
     world.turn();
-    assert!(!world.tested.handler().0.has_work());
-    let ended = |event: &Event| matches!(event, Event::Ended { .. });
-    assert!(world.kept().events.iter().any(ended));
+    let lost = |event: &Event| matches!(event, Event::Lost { .. });
+    assert!(world.kept().events.iter().any(lost));
 }
 
 #[test]
@@ -216,4 +221,33 @@ fn a_silent_peer_is_asked_before_it_is_idle_and_one_that_answers_is_not() {
     world.until("four times the time-out", |_| begin.elapsed() > Duration::from_millis(1200));
     let opened = world.kept().events.iter().filter(|it| matches!(it, Event::Opened { .. })).count();
     assert_eq!((opened, world.tested.handler().1.stream_count()), (1, 2));
+}
+
+#[test]
+fn entities_to_which_nothing_has_happened_are_not_looked_at() {
+    let mut entities = Entities::default();
+    let now = Instant::now();
+    let [first, second, third] = std::array::from_fn(|_| {
+        let server = OsdNullServer::new(OsdNullOptions::default());
+        entities.insert_osd_null(OsdNullServer::endpoint(None, now), server)
+    });
+    let happens = |entities: &mut Entities, id| {
+        let endpoint = &entities.get_mut(id).unwrap().endpoint;
+        endpoint.borrow_mut().accept("127.0.0.1:1".parse().unwrap(), now);
+        entities.touched(id);
+    };
+    assert!(!entities.has_events());
+    for id in [third, first, third] {
+        happens(&mut entities, id);
+    }
+    entities.touched(second);
+    assert!(entities.has_events());
+    assert_eq!(entities.eventful(), [third, first], "each once");
+    entities.all.remove(first.0);
+    entities.all.remove(third.0);
+    assert!(!entities.has_events());
+    happens(&mut entities, second);
+    entities.all.remove(second.0);
+    assert!(!entities.has_events(), "what is gone is nobody's concern");
+    assert_eq!(entities.eventful(), []);
 }

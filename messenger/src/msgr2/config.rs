@@ -8,6 +8,7 @@ use super::control::EntityType;
 use super::cookies::Cookies;
 use super::limits::Limits;
 use super::policy::Policy;
+use super::tally::Tally;
 use super::throttle::ThrottleLimits;
 
 /// Features of messages that Ceph 16.2 knows. What they mean is the receiver's of a message to know.
@@ -59,6 +60,8 @@ pub struct Config {
     pub throttle: ThrottleLimits,
     /// Bound of what waits to be sent or acknowledged, per session, in bytes.
     pub outbox_bytes: usize,
+    /// What waits to be sent or acknowledged, of all sessions of whoever shares it.
+    pub tally: Tally,
     /// Bound of sessions.
     pub sessions: usize,
     /// How long a connection may take to become a session.
@@ -94,6 +97,7 @@ impl Config {
             forget_data: false,
             throttle: ThrottleLimits::default(),
             outbox_bytes: 64 << 20,
+            tally: Tally::default(),
             sessions: 65_536,
             handshake_time: Duration::from_secs(10),
             keepalive: None,

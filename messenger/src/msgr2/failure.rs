@@ -48,9 +48,9 @@ pub enum Reason {
     /// The stream ended.
     #[error("the stream ended")]
     Closed,
-    /// It could not be made.
-    #[error("the connection could not be made")]
-    Unreachable,
+    /// It could not be made; the errno says why.
+    #[error("the connection could not be made: {}", std::io::Error::from_raw_os_error(*.0))]
+    Unreachable(i32),
     /// The session was not there in time.
     #[error("no session within {0:?}")]
     HandshakeTime(Duration),
@@ -95,6 +95,12 @@ pub enum Reason {
     /// The session had no connection for so long.
     #[error("the peer did not come back within {0:?}")]
     Lingered(Duration),
+    /// It was to end by then.
+    #[error("its time is over")]
+    TimeOver,
+    /// Nobody waits for it any more.
+    #[error("it was given up before it was open")]
+    Cancelled,
     /// We ended it.
     #[error("it was ended here")]
     Local,

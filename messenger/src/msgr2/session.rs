@@ -6,6 +6,7 @@ use super::address::{EntityAddr, EntityAddrs};
 use super::backoff::Backoff;
 use super::config::Config;
 use super::control::EntityType;
+use super::failure::ConnectionError;
 use super::ids::StreamId;
 use super::outbox::Outbox;
 use super::policy::Policy;
@@ -28,6 +29,17 @@ pub(super) enum Link {
     Ready(StreamId),
 }
 
+/// Who the peer of a session is, as it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerName {
+    /// What it is.
+    pub entity: EntityType,
+    /// Its number among its kind: 3 of `osd.3`; of a client the number that authentication gave it.
+    pub number: u64,
+    /// Where it is.
+    pub address: EntityAddr,
+}
+
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) policy: Policy,
@@ -35,6 +47,8 @@ pub(super) struct Session {
     pub(super) target: Option<EntityAddr>,
     /// What is there.
     pub(super) entity: Option<EntityType>,
+    /// Its number among its kind, as it says.
+    pub(super) number: u64,
     /// The peer's addresses, as it says.
     pub(super) addresses: EntityAddrs,
     /// Lossy, and begins again by itself.
@@ -67,6 +81,9 @@ pub(super) struct Session {
     pub(super) finishing: bool,
     /// It ends at the latest then.
     pub(super) ends_by: Option<Instant>,
+    /// It ends then if it has not been open, for the reason that the last attempt had.
+    pub(super) opens_by: Option<Instant>,
+    pub(super) last_failure: Option<ConnectionError>,
 }
 
 impl Session {
@@ -75,6 +92,7 @@ impl Session {
             policy,
             target: None,
             entity: None,
+            number: 0,
             addresses: EntityAddrs::default(),
             reopen: false,
             link: Link::Idle(now),
@@ -85,7 +103,7 @@ impl Session {
             global_seq: 0,
             peer_global_seq: 0,
             connect_seq: 0,
-            outbox: Outbox::new(config.outbox_bytes),
+            outbox: Outbox::new(config.outbox_bytes, config.tally.clone()),
             in_seq: 0,
             unacknowledged: 0,
             ack_due: None,
@@ -93,6 +111,8 @@ impl Session {
             stopped: false,
             finishing: false,
             ends_by: None,
+            opens_by: None,
+            last_failure: None,
         }
     }
 
@@ -113,6 +133,14 @@ impl Session {
     /// The peer's address: as it says, or else as we know it.
     pub(super) fn name(&self) -> Option<EntityAddr> {
         if self.addresses.0.is_empty() { self.target } else { Some(self.addresses.msgr2()) }
+    }
+
+    /// By what it goes on with the session: where it is, as it says, if it knows.
+    pub(super) fn peer_name(&self) -> Option<PeerName> {
+        let told = |name: &EntityAddr| name.socket.is_some_and(|it| !it.ip().is_unspecified());
+        let address = self.name().filter(told).or(self.target).or(self.name());
+        let address = address.unwrap_or(EntityAddr::NONE);
+        self.entity.map(|entity| PeerName { entity, number: self.number, address })
     }
 
     /// Forgets what was said; how many messages are lost.

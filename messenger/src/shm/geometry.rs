@@ -130,9 +130,9 @@ mod tests {
         assert_eq!(geometry.down_at(0), 36864 + 320 + 16384);
         assert_eq!(geometry.lane_at(1), 36864 + 33088);
         assert_eq!(geometry.slot_at(0), 106_496);
-        assert_eq!(geometry.receive_ring_at(0), 106_496 + 262_144);
-        assert_eq!(geometry.send_ring_at(0), 368_640 + 65_536);
-        assert_eq!(geometry.segment_bytes(), 368_640 + (128 << 20));
+        assert_eq!(geometry.receive_ring_at(0), 106_496 + 327_680);
+        assert_eq!(geometry.send_ring_at(0), 434_176 + 65_536);
+        assert_eq!(geometry.segment_bytes(), 434_176 + (128 << 20));
     }
 
     #[test]

@@ -360,7 +360,7 @@ mod tests {
     fn a_segment_is_more_than_its_data_rings() {
         // As docs/SHM.md lays it out.
         let hello = Hello { slots: 1024, ..Hello::default() };
-        assert_eq!(hello.segment_bytes(2), Some(368_640 + (128 << 20)));
+        assert_eq!(hello.segment_bytes(2), Some(434_176 + (128 << 20)));
     }
 
     proptest! {

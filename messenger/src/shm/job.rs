@@ -41,7 +41,39 @@ pub(crate) enum Asked {
         address: SocketAddr,
         /// What the peer has to be; `None`: whatever it says.
         peer: Option<EntityType>,
+        patience: Patience,
     },
+    /// Give up the connection of this job, if it is still being made.
+    Cancel,
+}
+
+/// How long a session may take to be open for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Patience {
+    /// As long as the daemon thinks right.
+    #[default]
+    Usual,
+    /// So many milliseconds.
+    Ms(u32),
+    Endless,
+}
+
+impl Patience {
+    fn to_word(self) -> u32 {
+        match self {
+            Self::Usual => 0,
+            Self::Ms(ms) => ms.clamp(1, u32::MAX - 1),
+            Self::Endless => u32::MAX,
+        }
+    }
+
+    fn from_word(word: u32) -> Self {
+        match word {
+            0 => Self::Usual,
+            u32::MAX => Self::Endless,
+            ms => Self::Ms(ms),
+        }
+    }
 }
 
 const LISTEN: u64 = 1;
@@ -49,6 +81,7 @@ const CONNECT: u64 = 2;
 const UNLISTEN: u64 = 3;
 const LEAVE: u64 = 4;
 const ENTITY: u64 = 5;
+const CANCEL: u64 = 6;
 
 impl Request {
     pub(crate) fn to_words(self) -> [u64; WORDS] {
@@ -61,9 +94,11 @@ impl Request {
             Asked::Listen { address, backlog } => at(LISTEN, address, backlog, 0, 0),
             Asked::ListenAs { entity, address, backlog } => at(LISTEN, address, backlog, entity, 0),
             Asked::Connect { address } => at(CONNECT, address, 0, 0, 0),
-            Asked::ConnectAs { entity, address, peer } => {
-                at(CONNECT, address, 0, entity, peer.map_or(0, |peer| peer.0.into()))
+            Asked::ConnectAs { entity, address, peer, patience } => {
+                let peer = peer.map_or(0, |peer| peer.0.into());
+                at(CONNECT, address, patience.to_word(), entity, peer)
             }
+            Asked::Cancel => [CANCEL, job, 0, 0, 0, 0, 0, 0],
             Asked::Unlisten => [UNLISTEN, job, 0, 0, 0, 0, 0, 0],
             Asked::Leave => [LEAVE, job, 0, 0, 0, 0, 0, 0],
             Asked::Entity(entity) => {
@@ -88,10 +123,13 @@ impl Request {
             (CONNECT, 0) => Asked::Connect { address: address()? },
             (CONNECT, entity) => {
                 let peer = Some(u8::try_from(peer).ok()?).filter(|peer| *peer != 0);
-                Asked::ConnectAs { entity, address: address()?, peer: peer.map(EntityType) }
+                let patience = Patience::from_word(u32::try_from(argument).ok()?);
+                let (address, peer) = (address()?, peer.map(EntityType));
+                Asked::ConnectAs { entity, address, peer, patience }
             }
             (UNLISTEN, _) => Asked::Unlisten,
             (LEAVE, _) => Asked::Leave,
+            (CANCEL, _) => Asked::Cancel,
             // Its number is not that of no entity.
             (ENTITY, _) if job != 0 => {
                 Asked::Entity(Entity::from_words([a, b, c, argument, entity, peer])?)
@@ -113,6 +151,8 @@ pub(crate) struct Notice {
 pub(crate) enum Told {
     /// Connections are accepted, at this address.
     Listening { address: SocketAddr },
+    /// The same, for messages to an entity.
+    ListeningAs { address: SocketAddr },
     /// It could not be done.
     Failed { errno: i32 },
     /// A listener has ended, as asked.
@@ -122,11 +162,13 @@ pub(crate) enum Told {
 const LISTENING: u64 = 1;
 const FAILED: u64 = 2;
 const UNLISTENED: u64 = 3;
+const LISTENING_AS: u64 = 4;
 
 impl Notice {
     pub(crate) fn to_words(self) -> [u64; WORDS] {
         let (kind, [a, b, c], errno) = match self.told {
             Told::Listening { address } => (LISTENING, address::to_words(address), 0),
+            Told::ListeningAs { address } => (LISTENING_AS, address::to_words(address), 0),
             Told::Failed { errno } => (FAILED, [0; 3], errno as u64),
             Told::Unlistened => (UNLISTENED, [0; 3], 0),
         };
@@ -138,6 +180,7 @@ impl Notice {
         let [kind, job, a, b, c, errno, ..] = words;
         let told = match kind {
             LISTENING => Told::Listening { address: address::from_words([a, b, c])? },
+            LISTENING_AS => Told::ListeningAs { address: address::from_words([a, b, c])? },
             FAILED => Told::Failed { errno: errno as i32 },
             UNLISTENED => Told::Unlistened,
             _ => return None,
@@ -156,6 +199,7 @@ mod tests {
     #[test]
     fn entries_say_what_was_put_into_them() {
         let address: SocketAddr = "[fe80::1%3]:7400".parse().unwrap();
+        let connect = |entity, peer, patience| Asked::ConnectAs { entity, address, peer, patience };
         let kinds = [
             Asked::Listen { address, backlog: 1024 },
             Asked::Connect { address },
@@ -163,14 +207,17 @@ mod tests {
             Asked::Leave,
             Asked::Entity(entity()),
             Asked::ListenAs { entity: 9, address, backlog: 1024 },
-            Asked::ConnectAs { entity: u64::MAX, address, peer: None },
-            Asked::ConnectAs { entity: 1, address, peer: Some(EntityType::OSD) },
+            connect(u64::MAX, None, Patience::Usual),
+            connect(1, Some(EntityType::OSD), Patience::Ms(1)),
+            connect(1, Some(EntityType::OSD), Patience::Endless),
+            Asked::Cancel,
         ];
         for kind in kinds {
             let request = Request { job: u64::MAX, kind };
             assert_eq!(Request::from_words(request.to_words()), Some(request));
         }
-        for told in [Told::Listening { address }, Told::Failed { errno: 13 }, Told::Unlistened] {
+        let listening = [Told::Listening { address }, Told::ListeningAs { address }];
+        for told in listening.into_iter().chain([Told::Failed { errno: 13 }, Told::Unlistened]) {
             let notice = Notice { job: 7, told };
             assert_eq!(Notice::from_words(notice.to_words()), Some(notice));
         }
@@ -181,7 +228,8 @@ mod tests {
         let kind = Asked::Entity(entity());
         assert_eq!(Request::from_words(Request { job: 0, kind }.to_words()), None);
         let address = "127.0.0.1:1".parse().unwrap();
-        let kind = Asked::ConnectAs { entity: 1, address, peer: Some(EntityType::MON) };
+        let (peer, patience) = (Some(EntityType::MON), Patience::Usual);
+        let kind = Asked::ConnectAs { entity: 1, address, peer, patience };
         let mut words = Request { job: 2, kind }.to_words();
         words[7] = 256;
         assert_eq!(Request::from_words(words), None);
@@ -199,7 +247,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_is_a_request_or_none(mut words: [u64; WORDS], kind in 0u64..7) {
+        fn garbage_is_a_request_or_none(mut words: [u64; WORDS], kind in 0u64..8) {
             words[0] = kind;
             let _ = Request::from_words(words);
         }

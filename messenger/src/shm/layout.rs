@@ -10,7 +10,7 @@ use super::sync::AtomicU64;
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"vmsgrshm");
 
 /// Raised with every change of what lies where or means what.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// Words of an entry of the job ring and of the event ring.
 pub(crate) const WORDS: usize = 8;
@@ -86,6 +86,7 @@ pub(crate) struct Slot {
     pub(crate) addresses: Addresses,
     pub(crate) of_application: OfApplication,
     pub(crate) flags: Flags,
+    pub(crate) peer: PeerWords,
 }
 
 /// What the core writes of a slot. Positions are bytes since the connection began.
@@ -152,6 +153,19 @@ pub(crate) struct Flags {
     pub(crate) receive_room: RoomSign,
 }
 
+/// Who is at the other end of a session. Written by the core, before it is announced.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct PeerWords {
+    /// Its type, and its nonce: see `peer.rs`. 0: nobody is known.
+    pub(crate) who: AtomicU64,
+    /// Its number among its kind.
+    pub(crate) number: AtomicU64,
+    /// Where it listens, as it says.
+    pub(crate) address: [AtomicU64; 3],
+    pub(crate) reserved: [AtomicU64; 3],
+}
+
 /// What docs/SHM.md says.
 #[cfg(not(loom))]
 const _: () = {
@@ -173,9 +187,12 @@ const _: () = {
     assert!(offset_of!(Lane, down_pushed) == 128 && offset_of!(Lane, down_taken) == 192);
     assert!(offset_of!(Lane, core) == 256);
 
-    assert!(size_of::<Slot>() == 256);
+    assert!(size_of::<Slot>() == 320);
     assert!(offset_of!(Slot, of_daemon) == 0 && offset_of!(Slot, addresses) == 64);
     assert!(offset_of!(Slot, of_application) == 128 && offset_of!(Slot, flags) == 192);
+    assert!(offset_of!(Slot, peer) == 256);
+    assert!(offset_of!(PeerWords, who) == 0 && offset_of!(PeerWords, number) == 8);
+    assert!(offset_of!(PeerWords, address) == 16);
     assert!(offset_of!(OfDaemon, status) == 0 && offset_of!(OfDaemon, received) == 8);
     assert!(offset_of!(OfDaemon, receive_base) == 16 && offset_of!(OfDaemon, sent) == 24);
     assert!(offset_of!(OfDaemon, job) == 32 && offset_of!(OfDaemon, name) == 40);

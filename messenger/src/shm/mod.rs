@@ -33,6 +33,7 @@ pub(crate) mod part_reader;
 mod part_tests;
 pub(crate) mod part_writer;
 mod path;
+pub(crate) mod peer;
 mod policy;
 pub(crate) mod ring;
 mod rule;
@@ -51,6 +52,7 @@ pub use exchange::{
 pub use hello::{HELLO_BYTES, Hello, HelloError, VERSION};
 pub use part::Notice;
 pub use path::{MAX_PATH_BYTES, default_path, default_paths};
+pub use peer::PeerEntity;
 pub use policy::{Allow, Denied, Permissions, Policy, Users};
 pub use rule::{Rule, RuleError};
 pub use welcome::{ANSWER_BYTES, Answer, AnswerError, MAX_CORES, Refusal, Welcome};

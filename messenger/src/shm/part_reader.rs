@@ -81,6 +81,11 @@ impl PartReader {
         Self { skips: true, ..Self::new(largest) }
     }
 
+    /// Bytes of the message of which some parts have come and others have not; 0 if there is none.
+    pub(crate) fn holds(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |it| it.envelope.body_bytes() as usize)
+    }
+
     /// The part at `offset` of the ring, where `unread` bytes lie. When it has been used, its bytes
     /// are to be consumed, and the next one lies behind it. `None`: there is none yet.
     ///

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use vmsgr_messenger::msgr2::*;
 
+/// The errno of a node that is not there.
+pub const REFUSED: i32 = 111;
+
 /// Numbers that a seed gives.
 pub struct Dice(u64);
 
@@ -166,7 +169,7 @@ impl World {
     fn make(&mut self, from: usize, session: SessionId, to: SocketAddr) {
         let there = self.nodes.iter().position(|node| node.address == to);
         let (true, Some(there)) = (self.up, there) else {
-            self.nodes[from].endpoint.connect_failed(session, self.now);
+            self.nodes[from].endpoint.connect_failed(session, REFUSED, self.now);
             return;
         };
         let Some(ours) = self.nodes[from].endpoint.connected(session, self.now) else { return };

@@ -8,7 +8,7 @@ use super::super::{
 };
 use super::{PATIENCE, attached, told};
 use crate::msgr2::EntityType;
-use crate::shm::job::{Asked, Told};
+use crate::shm::job::{Asked, Patience, Told};
 
 fn osd() -> EntityOptions {
     EntityOptions::new(EntityType::OSD, "0")
@@ -31,7 +31,8 @@ fn an_entity_is_asked_for_and_listens_and_connects() {
     let entity = entity.to_bits();
     let listen = Asked::ListenAs { entity, address: at("127.0.0.1:6800"), backlog: 0 };
     assert_eq!(daemon.job(), Some((listener.0, listen)));
-    let connect = Asked::ConnectAs { entity, address: at("127.0.0.1:3300"), peer };
+    let connect =
+        Asked::ConnectAs { entity, address: at("127.0.0.1:3300"), peer, patience: Patience::Usual };
     assert_eq!(daemon.job(), Some((connection.0, connect)));
 }
 
@@ -58,7 +59,7 @@ fn another_daemon_is_asked_for_the_same_entities_before_their_listeners() {
     let listener = endpoint.listen_as(entity, at("127.0.0.1:0")).unwrap();
     let plain = endpoint.listen(at("127.0.0.1:2")).unwrap();
     daemon.tell(refused.job().0, Told::Failed { errno: 95 });
-    daemon.tell(listener.0, Told::Listening { address: at("127.0.0.1:6801") });
+    daemon.tell(listener.0, Told::ListeningAs { address: at("127.0.0.1:6801") });
     assert_eq!(told(&mut endpoint)[0], format!("{refused} failed 95"));
     daemon.hang_up();
     endpoint.wait(PATIENCE).unwrap();
@@ -85,13 +86,17 @@ fn a_listener_that_was_taken_over_belongs_to_the_entity_that_listens_there() {
     endpoint.detach();
     while daemon.job().is_some() {}
     let attachment = daemon.welcome();
-    daemon.tell(listener.0, Told::Listening { address: at("127.0.0.1:6800") });
+    daemon.tell(listener.0, Told::ListeningAs { address: at("127.0.0.1:6800") });
     let (welcome, lanes) = attach::connect(attachment, Path::new("double")).unwrap();
     let mut endpoint = Endpoint::begin(AttachOptions::new("test"), welcome, lanes);
     let again = endpoint.entity(&osd()).unwrap();
     assert_eq!(endpoint.listen_as(again, at("127.0.0.1:6800")), Ok(listener));
     assert!(matches!(daemon.job(), Some((job, Asked::Entity(_))) if job == again.0));
-    assert_eq!(daemon.job(), None);
+    let address = at("127.0.0.1:6800");
+    let listen = Asked::ListenAs { entity: again.0, address, backlog: 0 };
+    assert_eq!(daemon.job(), Some((listener.0, listen)), "the daemon looks whose it is");
+    assert_eq!(endpoint.listen_as(again, address), Ok(listener));
+    assert_eq!(daemon.job(), None, "once");
 
     let mut daemon = Daemon::new(1, 4);
     let (welcome, lanes) = attach::connect(daemon.welcome(), Path::new("double")).unwrap();
@@ -100,4 +105,43 @@ fn a_listener_that_was_taken_over_belongs_to_the_entity_that_listens_there() {
     let address = at("127.0.0.1:6800");
     let listen = Asked::ListenAs { entity: again.0, address, backlog: 0 };
     assert_eq!(daemon.job(), Some((listener.0, listen)));
+}
+
+#[test]
+fn a_listener_of_an_entity_that_nobody_asked_for_is_not_asked_for_as_one_of_bytes() {
+    let (mut daemon, mut endpoint) = attached(1, 4);
+    let entity = endpoint.entity(&osd()).unwrap();
+    let listener = endpoint.listen_as(entity, at("127.0.0.1:6800")).unwrap();
+    endpoint.detach();
+    while daemon.job().is_some() {}
+    let attachment = daemon.welcome();
+    daemon.tell(listener.0, Told::ListeningAs { address: at("127.0.0.1:6800") });
+    let (welcome, lanes) = attach::connect(attachment, Path::new("double")).unwrap();
+    let mut endpoint = Endpoint::begin(AttachOptions::new("test"), welcome, lanes);
+    let bytes = endpoint.listen(at("127.0.0.1:6800")).unwrap();
+    assert_ne!(bytes, listener, "for the daemon to refuse");
+    daemon.tell(bytes.0, Told::Failed { errno: 98 });
+    assert_eq!(told(&mut endpoint).len(), 2);
+
+    let mut daemon = Daemon::new(1, 4);
+    let (welcome, lanes) = attach::connect(daemon.welcome(), Path::new("double")).unwrap();
+    endpoint.renew(welcome, lanes);
+    assert_eq!(daemon.job(), None);
+    assert_eq!(told(&mut endpoint), [format!("{listener} unlistened")]);
+}
+
+#[test]
+fn a_daemon_that_knows_the_entities_is_asked_for_them_again() {
+    let (mut daemon, mut endpoint) = attached(1, 4);
+    let entity = endpoint.entity(&osd()).unwrap();
+    while daemon.job().is_some() {}
+    let attachment = daemon.welcome();
+    daemon.hang_up();
+    endpoint.wait(PATIENCE).unwrap();
+    told(&mut endpoint);
+    let (welcome, lanes) = attach::connect(attachment, Path::new("double")).unwrap();
+    assert!(welcome.resumed);
+    endpoint.renew(welcome, lanes);
+    assert!(matches!(daemon.job(), Some((job, Asked::Entity(_))) if job == entity.0));
+    assert_eq!(daemon.job(), None);
 }

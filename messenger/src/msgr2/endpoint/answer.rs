@@ -97,6 +97,7 @@ impl Endpoint {
         let mut session = Session::new(policy, &self.config, now);
         session.client_cookie = ident.cookie;
         session.peer_global_seq = ident.global_seq;
+        session.number = ident.gid;
         session.addresses = ident.addresses.clone();
         if !policy.lossy {
             session.server_cookie = self.config.cookies.give();
@@ -121,6 +122,7 @@ impl Endpoint {
         session.client_cookie = ident.cookie;
         session.connect_seq = 0;
         session.peer_global_seq = ident.global_seq;
+        session.number = ident.gid;
         session.addresses = ident.addresses.clone();
         if knew && !same {
             self.events.push_back(Event::Reset { session: id, lost });
@@ -220,6 +222,7 @@ impl Endpoint {
         stream.pulse.heard(now);
         session.link = Link::Ready(id);
         session.proved = false;
+        (session.opens_by, session.last_failure) = (None, None);
         session.entity.get_or_insert(stream.peer.entity);
         session.outbox.rewind();
         session.acknowledged();

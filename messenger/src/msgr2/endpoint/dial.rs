@@ -155,6 +155,7 @@ impl Endpoint {
             session.server_cookie = ident.cookie;
         }
         session.peer_global_seq = ident.global_seq;
+        session.number = ident.gid;
         let former = std::mem::replace(&mut session.addresses, ident.addresses);
         let (name, target, lossy) = (session.name(), session.target, session.policy.lossy);
         for name in former.0.iter().filter(|name| target != Some(**name)) {

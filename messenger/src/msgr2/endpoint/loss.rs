@@ -45,6 +45,9 @@ impl Endpoint {
             self.end(id, error);
             return;
         }
+        if session.opens_by.is_some() {
+            session.last_failure = Some(error.clone());
+        }
         let lost = if lossy { session.reset() } else { 0 };
         session.acknowledged();
         session.outbox.rewind();

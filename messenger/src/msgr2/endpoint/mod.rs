@@ -42,7 +42,7 @@ use super::output::Slices;
 use super::policy::Policy;
 use super::registry::Registry;
 use super::secure::Side;
-use super::session::{Link, Session};
+use super::session::{Link, PeerName, Session};
 use super::state::State;
 use super::timers::Timers;
 
@@ -155,10 +155,11 @@ impl Endpoint {
         Some(stream)
     }
 
-    /// The stream that [`Event::Connect`] asked for could not be made.
-    pub fn connect_failed(&mut self, id: SessionId, now: Instant) {
+    /// The stream that [`Event::Connect`] asked for could not be made; the errno says why.
+    pub fn connect_failed(&mut self, id: SessionId, errno: i32, now: Instant) {
         if self.sessions.get(id.0).is_some_and(|session| session.link == Link::Asked) {
-            let error = ConnectionError { state: State::Banner, reason: Reason::Unreachable };
+            let reason = Reason::Unreachable(errno);
+            let error = ConnectionError { state: State::Banner, reason };
             self.lose(id, error, now);
         }
     }
@@ -360,6 +361,33 @@ impl Endpoint {
         }
     }
 
+    /// Ends a session at `until` if it has not been open until then, for the reason that its last
+    /// attempt had. Without this a lossless one is tried for ever.
+    pub fn open_by(&mut self, id: SessionId, until: Instant) {
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.opens_by = Some(until);
+            self.arm_session(id);
+        }
+    }
+
+    /// Whether a message has passed in a session: one has come, or the peer has acknowledged one.
+    pub fn has_conversed(&self, id: SessionId) -> bool {
+        let passed = |it: &Session| it.in_seq > 0 || it.outbox.has_acknowledged();
+        self.sessions.get(id.0).is_some_and(passed)
+    }
+
+    /// Ends a session whose place another needs.
+    pub fn displace(&mut self, id: SessionId) {
+        let state = self.state(id);
+        self.end(id, ConnectionError { state, reason: Reason::TooManySessions });
+    }
+
+    /// Ends a session that nobody waits for any more, and its stream.
+    pub fn cancel(&mut self, id: SessionId) {
+        let state = self.state(id);
+        self.end(id, ConnectionError { state, reason: Reason::Cancelled });
+    }
+
     fn end_if_finished(&mut self, id: SessionId) {
         let finishing = self.sessions.get(id.0).filter(|session| session.finishing);
         let Some(session) = finishing else { return };
@@ -372,6 +400,11 @@ impl Endpoint {
     /// The stream that a session has now, also one that is in its handshake.
     pub fn stream(&self, id: SessionId) -> Option<StreamId> {
         self.sessions.get(id.0).and_then(Session::stream)
+    }
+
+    /// Who a session is with, once it has had a stream.
+    pub fn peer_name(&self, id: SessionId) -> Option<PeerName> {
+        self.sessions.get(id.0)?.peer_name()
     }
 
     /// We are there, too: what later peers are told. Of more than they would listen to, it is the
@@ -426,6 +459,22 @@ impl Endpoint {
     /// Bytes that wait to be sent or acknowledged in a session.
     pub fn outbox_bytes(&self, id: SessionId) -> usize {
         self.sessions.get(id.0).map_or(0, |session| session.outbox.bytes())
+    }
+
+    /// Whether a session holds a message, or part of one, that was put into it: its queue is not
+    /// empty, or as many frames wait as are made at a time.
+    pub fn holds_some(&self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get(id.0) else { return false };
+        let frames = session.stream().map_or(0, |stream| self.output_bytes(stream));
+        !session.outbox.is_empty() || frames >= pass::FILL
+    }
+
+    /// [`Event::Room`] tells when a session may [hold](Self::holds_some) nothing more; more often
+    /// than that, perhaps, but not before its queue is empty.
+    pub fn await_end(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id.0) {
+            session.outbox.await_end();
+        }
     }
 
     /// Where a session's stream stands.

@@ -19,7 +19,7 @@ use super::super::tag::Tag;
 use super::Endpoint;
 
 /// Frames are made while fewer bytes than this wait on a stream.
-const FILL: usize = 256 << 10;
+pub(super) const FILL: usize = 256 << 10;
 
 fn broken(tag: Tag, rule: Rule) -> ConnectionError {
     ConnectionError::rule(State::Ready, Some(tag), rule)

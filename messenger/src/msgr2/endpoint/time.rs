@@ -95,15 +95,20 @@ impl Endpoint {
             Link::Idle(since) if !session.may_connect() => Some(since + self.config.linger),
             Link::Idle(_) | Link::Asked | Link::Connecting(_) => None,
         };
-        if let Some(deadline) = deadline.into_iter().chain(session.ends_by).min() {
+        if let Some(deadline) =
+            deadline.into_iter().chain(session.ends_by).chain(session.opens_by).min()
+        {
             self.timers.arm(Subject::Session(id), deadline);
         }
     }
 
     fn look_after_session(&mut self, id: SessionId, now: Instant) {
         let Some(session) = self.sessions.get(id.0) else { return };
-        if session.ends_by.is_some_and(|at| at <= now) {
-            return self.close(id);
+        let is_over = |by: Option<Instant>| by.is_some_and(|at| at <= now);
+        if is_over(session.ends_by) || is_over(session.opens_by) {
+            let failure = session.last_failure.clone().filter(|_| is_over(session.opens_by));
+            let time_over = ConnectionError { state: self.state(id), reason: Reason::TimeOver };
+            return self.end(id, failure.unwrap_or(time_over));
         }
         match session.link {
             Link::Ready(stream) if session.ack_due.is_some_and(|due| due <= now) => {

@@ -1,6 +1,9 @@
 //! What a core keeps for a session of an application: its slot, how far the parts in both rings have
 //! come, and what waits in front of them.
 
+mod notices;
+mod sending;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -8,12 +11,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use notices::Notices;
+
+use super::allowance::Share;
 use super::conduit::Conduit;
 use super::fault::Fault;
+use super::lines::{Moved, Pause, Turn};
 use super::send_ring::SendRing;
-use crate::msgr2::{Endpoint, Message, Received, SendError, SessionId};
-use crate::shm::part::{Envelope, Notice, PartRule};
-use crate::shm::part_reader::{Body, Found, PartReader};
+use crate::msgr2::{Endpoint, Message, PeerName, Received, SessionId};
+use crate::shm::PeerEntity;
+use crate::shm::part::{Envelope, Notice};
+use crate::shm::part_reader::PartReader;
 use crate::shm::part_writer::PartWriter;
 use crate::shm::status::Ending;
 
@@ -34,12 +42,21 @@ pub(crate) struct Session {
     /// What the endpoint has no room for. It still lies in the send ring, where it ends with so
     /// many bytes.
     refused: Option<(Message, u32)>,
+    /// What its application has committed and it has left in the send ring, and why.
+    pub(super) pause: Option<Pause>,
+    /// It waits in the line for its next turn, and in that for room.
+    pub(super) in_line: [bool; 2],
+    moved: Moved,
+    /// What it holds that the endpoint does not count.
+    share: Share,
     /// Its application is done with it, and it has its time to end.
     closing: bool,
     /// And all that was committed is the endpoint's.
     finished: bool,
     /// Nobody is there any more who could say anything in the slot.
     abandoned: bool,
+    /// Its entity is over: nothing more is taken from its application.
+    retired: bool,
     opened: bool,
 }
 
@@ -50,72 +67,39 @@ enum Waiting {
     Notices(Notices),
 }
 
-/// Notices that nothing lies between. However many there were, it is no more than this.
-#[derive(Debug, Default)]
-struct Notices {
-    forgotten: Option<u64>,
-    /// The stream came back, or was lost, since the application was told.
-    stream: Option<bool>,
-}
-
-impl Notices {
-    fn add(&mut self, notice: Notice) {
-        match notice {
-            Notice::Forgotten { lost } => {
-                self.forgotten = Some(self.forgotten.unwrap_or(0).saturating_add(lost));
-            }
-            // Back before anybody knew that it was lost.
-            Notice::StreamBack if self.stream == Some(false) => self.stream = None,
-            Notice::StreamLost if self.stream == Some(true) => self.stream = None,
-            Notice::StreamBack => self.stream = Some(true),
-            Notice::StreamLost => self.stream = Some(false),
-        }
-    }
-
-    fn first(&self) -> Option<Notice> {
-        match (self.forgotten, self.stream) {
-            (Some(lost), _) => Some(Notice::Forgotten { lost }),
-            (None, Some(true)) => Some(Notice::StreamBack),
-            (None, Some(false)) => Some(Notice::StreamLost),
-            (None, None) => None,
-        }
-    }
-
-    fn told(&mut self) {
-        if self.forgotten.take().is_none() {
-            self.stream = None;
-        }
-    }
-}
-
-/// What has to be done about a session that was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    GoesOn,
-    /// It is to be cut off.
-    Reset,
-}
-
 impl Session {
     /// In the slot of a conduit that begins; messages have at most `largest` bytes.
     pub(crate) fn new(mut conduit: Conduit, largest: u32) -> Self {
         conduit.carry_messages(largest);
         Self {
             ring: conduit.send_ring(),
+            share: Share::new(conduit.lane.portion.tally.clone()),
             conduit,
             reader: PartReader::new(largest),
             waiting: VecDeque::new(),
             untaken: VecDeque::new(),
             refused: None,
+            pause: None,
+            in_line: [false; 2],
+            moved: Moved::default(),
             closing: false,
             finished: false,
             abandoned: false,
+            retired: false,
             opened: false,
         }
     }
 
     /// It has a stream: the first one, or one again.
-    pub(crate) fn has_stream(&mut self, local: io::Result<SocketAddr>) -> Result<(), Fault> {
+    pub(crate) fn has_stream(
+        &mut self,
+        local: io::Result<SocketAddr>,
+        peer: Option<PeerName>,
+    ) -> Result<(), Fault> {
+        if let Some(PeerName { entity, number, address }) = peer {
+            let (kind, nonce, address) = (entity, address.nonce, address.socket);
+            self.conduit.tell_of_peer(&PeerEntity { kind, number, address, nonce });
+        }
         if std::mem::replace(&mut self.opened, true) {
             return self.tell(Notice::StreamBack);
         }
@@ -164,6 +148,7 @@ impl Session {
         let Received { front, middle, data, .. } = message;
         let parts = [front, middle, data].map(|part| part.into_owned());
         self.waiting.push_back(Waiting::Message { writer, parts });
+        self.count();
         endpoint.stop(id);
         Ok(())
     }
@@ -211,33 +196,45 @@ impl Session {
         Ok(())
     }
 
-    /// Looks what its application has done since: consumed, committed, ended.
+    /// Counts what it holds.
+    fn count(&mut self) {
+        let waiting = self.waiting.iter().map(|waiting| match waiting {
+            Waiting::Message { writer, .. } => writer.envelope().body_bytes(),
+            Waiting::Notices(_) => 0,
+        });
+        let refused = self.refused.as_ref().map_or(0, |(message, _)| message.bytes());
+        self.share.set(waiting.sum::<u64>() as usize + refused + self.reader.holds());
+    }
+
+    /// Looks what its application has done since: consumed, committed, ended; true if it is to be cut
+    /// off.
     pub(crate) fn look(
         &mut self,
         endpoint: &mut Endpoint,
         id: SessionId,
         now: Instant,
-    ) -> Result<Verdict, Fault> {
+        turn: Turn,
+    ) -> Result<bool, Fault> {
         if self.abandoned {
-            self.send(endpoint, id, now)?;
+            self.send(endpoint, id, now, turn)?;
             self.finish_if_done(endpoint, id, now);
-            return Ok(Verdict::GoesOn);
+            return Ok(false);
         }
         // The ending before the positions: all that was committed before it is sent.
         let was_shut_down = self.conduit.is_shut_down();
         if self.conduit.look_at_ending()? == Some(Ending::Reset) {
-            return Ok(Verdict::Reset);
+            return Ok(true);
         }
         self.conduit.look_at_consumed()?;
         self.flush()?;
-        if !was_shut_down {
+        if !was_shut_down && !self.retired {
             self.ring.refresh()?;
         }
         self.settle_receipts(endpoint, id, now);
         self.relieve(endpoint, id, now)?;
-        self.send(endpoint, id, now)?;
+        self.send(endpoint, id, now, turn)?;
         self.finish_if_done(endpoint, id, now);
-        Ok(Verdict::GoesOn)
+        Ok(false)
     }
 
     /// Its application is gone for good: as if it had closed it.
@@ -246,6 +243,16 @@ impl Session {
         self.conduit.give_up();
         self.settle_receipts(endpoint, id, now);
         self.finish_if_done(endpoint, id, now);
+    }
+
+    /// Its entity is over: it ends behind what was committed until now.
+    pub(crate) fn retire(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
+        self.retired = true;
+        self.finish_if_done(endpoint, id, now);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired
     }
 
     /// Tells the endpoint what was taken; of a session that is being closed, all is.
@@ -271,80 +278,7 @@ impl Session {
         if self.waiting.is_empty() {
             endpoint.go_on(id, now);
         }
-    }
-
-    /// Gives the endpoint what was committed: whole messages, until it has no room.
-    fn send(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) -> Result<(), Fault> {
-        if let Some((message, part)) = self.refused.take()
-            && !self.send_one(endpoint, id, message, part, now)
-        {
-            return Ok(());
-        }
-        while let Some((message, part)) = self.next_part()? {
-            match message {
-                None => self.ring.consume(part as usize),
-                Some(message) => {
-                    if !self.send_one(endpoint, id, message, part, now) {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The next part in the send ring: the message that ends with it, if one does, and its bytes.
-    fn next_part(&mut self) -> Result<Option<(Option<Message>, u32)>, Fault> {
-        let slot = self.conduit.slot;
-        let fault = |rule: PartRule| Fault::Part { slot, what: rule.text() };
-        let (ring, offset) =
-            (self.conduit.lane.application.segment.send_ring(slot), self.ring.offset());
-        let part = self.reader.next(ring, offset, self.ring.len_bytes()).map_err(fault)?;
-        let Some(part) = part else { return Ok(None) };
-        let message = match part.found {
-            Found::Some => None,
-            Found::InPlace(envelope, Body { front, middle, data }) => {
-                let mut body = Vec::with_capacity(envelope.body_bytes() as usize);
-                for piece in [front, middle, data].as_flattened() {
-                    piece.append_to(&mut body);
-                }
-                Some(message(&envelope, body))
-            }
-            Found::Whole(envelope, body) => Some(message(&envelope, body)),
-            Found::Notice(_) => return Err(fault(PartRule::Kind)),
-        };
-        Ok(Some((message, part.bytes)))
-    }
-
-    /// False if the endpoint has no room: then the message stays in the send ring.
-    fn send_one(
-        &mut self,
-        endpoint: &mut Endpoint,
-        id: SessionId,
-        message: Message,
-        part: u32,
-        now: Instant,
-    ) -> bool {
-        if let Err(SendError::Full(message)) = endpoint.send(id, message, now) {
-            self.refused = Some((*message, part));
-            return false;
-        }
-        self.ring.consume(part as usize);
-        true
-    }
-
-    /// Ends the session behind what was committed, if its application has closed it.
-    fn finish_if_done(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
-        if !self.conduit.is_shut_down() {
-            return;
-        }
-        // Its peer may never take what is left.
-        if !std::mem::replace(&mut self.closing, true) {
-            endpoint.end_by(id, now + LONGEST);
-        }
-        if self.refused.is_none() && !std::mem::replace(&mut self.finished, true) {
-            endpoint.finish(id, now + LONGEST);
-        }
+        self.count();
     }
 
     /// Nothing is under way in it, as far as is known.
@@ -354,11 +288,4 @@ impl Session {
             && self.refused.is_none()
             && self.ring.len() == 0
     }
-}
-
-fn message(envelope: &Envelope, body: Vec<u8>) -> Message {
-    let mut data = Bytes::from(body);
-    let front = data.split_to(envelope.front as usize);
-    let middle = data.split_to(envelope.middle as usize);
-    Message { header: envelope.header(), front, middle, data }
 }
