@@ -3,7 +3,8 @@
 //! Whom the worker wakes on its own processor takes that from it, for a few messages at a time: two
 //! changes of process for each batch. An application that has said that it sleeps there, as its
 //! doorbell is left for later, until the worker has nothing else to do, but neither for many turns
-//! nor for many connections. One that sleeps elsewhere is rung for at the end of the turn.
+//! nor for many connections, nor where no other connection could join those that there are. One that
+//! sleeps elsewhere is rung for at the end of the turn.
 
 use nix::sched::sched_getcpu;
 
@@ -58,7 +59,8 @@ impl Worker {
             if !std::mem::replace(&mut fenced, true) {
                 full_fence();
             }
-            if news < NUMBERS && here.is_some_and(|here| lane.application.is_asleep_on(here)) {
+            let may_grow = news < NUMBERS && (news as usize) < lane.holds();
+            if may_grow && here.is_some_and(|here| lane.application.is_asleep_on(here)) {
                 withheld = true;
                 continue;
             }
@@ -76,17 +78,30 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::rc::Rc;
+
+    use vmsgr_reactor::Loop;
+
+    use crate::application::Lane;
     use crate::application::double::worker_alone;
+    use crate::application::lane::Held;
 
     const HERE: Option<u32> = Some(3);
 
-    fn sleeps_on(lane: &crate::application::Lane, processor: u32) {
+    /// A worker whose application has so many connections.
+    fn with_connections(count: u32) -> (Loop<Worker>, Rc<Lane>) {
+        let (tested, lane) = worker_alone(count);
+        (0..count).for_each(|slot| lane.hold(slot, Held::Over { generation: 1 }));
+        (tested, lane)
+    }
+
+    fn sleeps_on(lane: &Lane, processor: u32) {
         lane.application.segment.control().application.0.declare_on(processor);
     }
 
     #[test]
     fn who_would_take_this_processor_is_rung_for_when_there_is_nothing_else_to_do() {
-        let (mut tested, lane) = worker_alone(4);
+        let (mut tested, lane) = with_connections(4);
         let (worker, core) = tested.handler();
         sleeps_on(&lane, 3);
         worker.tell_applications(core, HERE);
@@ -105,7 +120,7 @@ mod tests {
 
     #[test]
     fn who_sleeps_elsewhere_or_does_not_say_where_is_rung_for_at_once() {
-        let (mut tested, lane) = worker_alone(4);
+        let (mut tested, lane) = with_connections(4);
         let (worker, core) = tested.handler();
         sleeps_on(&lane, 2);
         lane.announce(0, 1);
@@ -127,7 +142,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_many_turns_or_for_many_connections() {
-        let (mut tested, lane) = worker_alone(2 * NUMBERS);
+        let (mut tested, lane) = with_connections(2 * NUMBERS);
         let (worker, core) = tested.handler();
         sleeps_on(&lane, 3);
         lane.announce(0, 1);
@@ -144,6 +159,19 @@ mod tests {
         lane.announce(NUMBERS, 1);
         worker.tell_applications(core, HERE);
         assert_eq!(core.counters().doorbells_rung, 2);
+    }
+
+    #[test]
+    fn nobody_waits_for_connections_that_there_are_not() {
+        let (mut tested, lane) = with_connections(2);
+        let (worker, core) = tested.handler();
+        sleeps_on(&lane, 3);
+        lane.announce(0, 1);
+        worker.tell_applications(core, HERE);
+        assert_eq!(core.counters().doorbells_rung, 0);
+        lane.announce(1, 1);
+        worker.tell_applications(core, HERE);
+        assert_eq!(core.counters().doorbells_rung, 1);
     }
 
     #[test]

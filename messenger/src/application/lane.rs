@@ -132,6 +132,11 @@ impl Lane {
         all.filter(|(_, held)| *held != Held::Nothing).collect()
     }
 
+    /// In how many slots it has something.
+    pub(crate) fn holds(&self) -> usize {
+        self.holds.get()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.holds.get() == 0
     }
