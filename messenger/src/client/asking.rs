@@ -1,5 +1,7 @@
 //! What an endpoint asks of its daemon: listeners, entities, connections, and their ends.
 
+#[cfg(doc)]
+use super::{Connection, Event};
 use std::net::SocketAddr;
 use std::time::Duration;
 
