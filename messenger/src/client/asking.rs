@@ -1,7 +1,5 @@
 //! What an endpoint asks of its daemon: listeners, entities, connections, and their ends.
 
-#[cfg(doc)]
-use super::{Connection, Event};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +8,9 @@ use super::listens::Listen;
 use super::{Endpoint, Error, JobId};
 use crate::msgr2::EntityType;
 use crate::shm::job::{Asked, Patience, Request};
+
+#[cfg(doc)]
+use super::{Connection, Event};
 
 impl Endpoint {
     /// Asks for a listener; what becomes of it is told as [`Event::Listening`] or
