@@ -38,10 +38,9 @@ pub(crate) enum Message {
     Attach(Box<(Arc<Application>, Doorbell)>),
     /// To every core: an application has died.
     Depart(ApplicationId),
-    /// To one core: tell when this time has passed since an application died.
-    Linger(ApplicationId, Duration),
-    /// To one core: tell when this time has passed since an application, by its epoch, took over.
-    AskedWithin(Box<(ApplicationId, u64, Duration)>),
+    /// To one core: tell when so much time has passed, unless the application dies or somebody
+    /// comes after it before.
+    Time(ApplicationId, Duration),
     /// To every core: another entity has the listener of a job of ours from here on.
     Inherit { listener: JobId, heir: Arc<EntityListener> },
     /// To one core, its home: an entity ends.

@@ -43,10 +43,8 @@ pub(crate) enum Timer {
     Lingered(Token),
     /// Something is due at an entity.
     Entity(EntityId),
-    /// An application that died has had its time to come back.
+    /// The time of an application's present phase is over.
     Application(ApplicationId),
-    /// An application, and its epoch, has had its time to ask for what it has taken over.
-    AskedWithin(ApplicationId, u64),
 }
 
 /// What a job began on this core.
@@ -253,13 +251,7 @@ impl Handler for Worker {
             Timer::Linger => self.check_lingering(core),
             Timer::Lingered(token) => self.cut_lingering(core, token),
             Timer::Entity(entity) => self.entity_due(core, entity),
-            Timer::AskedWithin(application, epoch) => {
-                if let Some(lane) = self.lane_of(application) {
-                    lane.asked.set(None);
-                }
-                self.say(core, Heard::AskedWithin { application, epoch });
-            }
-            Timer::Application(application) => self.say(core, Heard::LingerOver { application }),
+            Timer::Application(application) => self.time_over(core, application),
         }
     }
 
@@ -278,13 +270,7 @@ impl Handler for Worker {
             Message::Drain(time) => self.drain(core, time),
             Message::Attach(attached) => self.attach(core, attached.0, attached.1),
             Message::Depart(application) => self.depart(core, application),
-            Message::Linger(application, time) => self.let_linger(core, application, time),
-            Message::AskedWithin(asked) => {
-                let (application, epoch, time) = *asked;
-                let timer = core.arm(time, Timer::AskedWithin(application, epoch));
-                let old = self.lane_of(application).and_then(|it| it.asked.replace(Some(timer)));
-                old.into_iter().for_each(|old| core.cancel(old));
-            }
+            Message::Time(application, time) => self.begin_time(core, application, time),
             Message::Inherit { listener, heir } => self.inherit(core, listener, heir),
             Message::EndEntity(identity) => self.end_entity(core, &identity),
             Message::Retire(application) => self.retire(core, application),

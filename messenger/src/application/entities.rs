@@ -175,9 +175,8 @@ impl Messenger {
     }
 
     /// A successor has had its time to ask for what it has taken over.
-    pub(super) fn end_unasked(&mut self, id: ApplicationId, epoch: u64) {
-        let is_now = |served: &&Served| served.is_attached() && served.epoch() == epoch;
-        while let Some(served) = self.registry.served.get(&id).filter(is_now)
+    pub(super) fn end_unasked(&mut self, id: ApplicationId) {
+        while let Some(served) = self.registry.served.get(&id)
             && let Some(number) = served.unasked()
         {
             self.end_entity(id, number);

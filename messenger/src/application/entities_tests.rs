@@ -85,6 +85,20 @@ fn what_a_successor_does_not_ask_for_ends_and_what_it_asks_for_goes_on() {
 }
 
 #[test]
+fn the_time_to_ask_ends_with_who_had_it() {
+    let mut scene = Scene::new();
+    let mut server = scene.attach("server");
+    let address = listen(&mut scene, &mut server, (1, with_limit(1000)), (2, any()));
+    server.die(&mut scene);
+    scene.attach("server").die(&mut scene);
+    let mut server = scene.attach("server");
+    assert_eq!(told_where(&mut scene, &mut server, 2), address);
+    server.ask(2 << 32, Asked::Entity(with_limit(1000)));
+    Caller::new(address).open(&mut scene, &mut server);
+    scene.stop();
+}
+
+#[test]
 fn a_successor_with_other_limits_listens_where_its_predecessor_did() {
     let mut scene = Scene::new();
     let mut server = scene.attach("server");

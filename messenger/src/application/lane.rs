@@ -68,10 +68,9 @@ pub(crate) struct Lane {
     vain: Cell<u32>,
     /// The doorbell that it rings for this core.
     pub(crate) doorbell: Cell<Option<Token>>,
-    /// Ends the time in which somebody may come again, on the core that measures it.
-    pub(crate) linger: Cell<Option<TimerId>>,
-    /// Ends the time in which it may ask for what it has taken over, on the same core.
-    pub(crate) asked: Cell<Option<TimerId>>,
+    /// Ends the time in which somebody may come again, or whoever has come may ask for what was
+    /// taken over, on the core that measures it.
+    pub(crate) time: Cell<Option<TimerId>>,
     /// Its entities that have ended here: what is on its way to them comes too late. The last ones.
     ended: RefCell<VecDeque<u64>>,
     /// What is held for it here outside its segment.
@@ -97,8 +96,7 @@ impl Lane {
             rung: Cell::new(false),
             vain: Cell::new(0),
             doorbell: Cell::new(None),
-            linger: Cell::new(None),
-            asked: Cell::new(None),
+            time: Cell::new(None),
             ended: RefCell::default(),
             portion: Portion::default(),
             lines: Lines::default(),

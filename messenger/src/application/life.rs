@@ -35,9 +35,7 @@ impl Worker {
             Ok(token) => lane.doorbell.set(Some(token)),
             Err(error) => return self.say(core, Heard::Unwatched { application: id, error }),
         }
-        if let Some(timer) = lane.linger.take() {
-            core.cancel(timer);
-        }
+        end_time(core, &lane);
         lane.attach();
         self.say(core, Heard::Attached { application: id });
         // Its listeners may have waited for it.
@@ -55,6 +53,7 @@ impl Worker {
     /// repaired. Its connections stay, for whoever comes after it.
     pub(crate) fn depart(&mut self, core: &mut WorkerCore, id: ApplicationId) {
         if let Some(lane) = self.lane_of(id) {
+            end_time(core, &lane);
             if lane.is_attached() {
                 // Nothing of it is lost that a look at all slots would not find; but what it has
                 // done wrong shows here.
@@ -82,12 +81,20 @@ impl Worker {
         self.say(core, Heard::Departed { application: id });
     }
 
-    /// An application that has died has so much time to come back, from now on.
-    pub(crate) fn let_linger(&mut self, core: &mut WorkerCore, id: ApplicationId, time: Duration) {
+    /// An application has so much time from now on, until it dies or somebody comes after it.
+    pub(crate) fn begin_time(&mut self, core: &mut WorkerCore, id: ApplicationId, time: Duration) {
         let Some(lane) = self.lane_of(id) else { return };
         let timer = core.arm(time, Timer::Application(id));
-        let before = lane.linger.replace(Some(timer));
-        debug_assert!(before.is_none(), "whoever comes ends the time of the one before");
+        let before = lane.time.replace(Some(timer));
+        debug_assert!(before.is_none(), "who dies or comes ends the time before");
+    }
+
+    /// That time is over.
+    pub(crate) fn time_over(&mut self, core: &mut WorkerCore, application: ApplicationId) {
+        if let Some(lane) = self.lane_of(application) {
+            lane.time.set(None);
+        }
+        self.say(core, Heard::TimeOver { application });
     }
 
     /// An application is gone for good: each connection is closed behind what was committed.
@@ -142,9 +149,14 @@ impl Worker {
         if let Some(doorbell) = lane.doorbell.take() {
             core.unwatch(doorbell);
         }
-        for timer in [lane.linger.take(), lane.asked.take()].into_iter().flatten() {
-            core.cancel(timer);
-        }
+        end_time(core, lane);
         self.lanes.retain(|other| !Rc::ptr_eq(other, lane));
+    }
+}
+
+/// The phase is over that had a time.
+fn end_time(core: &mut WorkerCore, lane: &Lane) {
+    if let Some(timer) = lane.time.take() {
+        core.cancel(timer);
     }
 }

@@ -83,10 +83,8 @@ pub(crate) enum Heard {
     Joined { application: ApplicationId, job: u64 },
     /// It has done something wrong.
     Fault { application: ApplicationId, fault: Fault },
-    /// Its time to ask for the entities that it has taken over is over.
-    AskedWithin { application: ApplicationId, epoch: u64 },
-    /// Its time to come back is over.
-    LingerOver { application: ApplicationId },
+    /// Its time is over: that to come back, or that to ask for the entities that it has taken over.
+    TimeOver { application: ApplicationId },
 }
 
 /// All of them.
@@ -261,8 +259,7 @@ impl Messenger {
         };
         self.registry.events.push_back(Event::Granted { application: id, grant: Box::new(grant) });
         if !served.entities.is_empty() {
-            let time = (id, served.epoch, ASKED_WITHIN);
-            self.post(0, Message::AskedWithin(Box::new(time)));
+            self.post(0, Message::Time(id, ASKED_WITHIN));
         }
         self.tell_of_listeners(id);
     }
@@ -351,19 +348,21 @@ impl Messenger {
             }
             Heard::Joined { application, job } => self.joined(application, job),
             Heard::Fault { application, fault } => self.evict(application, &fault.to_string()),
-            Heard::AskedWithin { application, epoch } => self.end_unasked(application, epoch),
-            Heard::LingerOver { application } => {
-                // If somebody has come meanwhile, the core hears of it after it has said this, and
-                // confirms it: so it is no time of an earlier one that is over.
-                let gone = |served: &Served| served.phase == Phase::Departed;
-                if self.registry.served.get(&application).is_some_and(gone) {
-                    log::info!(
-                        "{} did not come back: its connections are closed",
-                        self.registry.served[&application].label()
-                    );
-                    self.retire(application);
-                }
+            Heard::TimeOver { application } => self.time_over(application),
+        }
+    }
+
+    /// The time of an application's present phase is over. What a core says of an earlier one comes
+    /// before it confirms the next, and so finds it in between.
+    fn time_over(&mut self, id: ApplicationId) {
+        let Some(served) = self.registry.served.get(&id) else { return };
+        match served.phase {
+            Phase::Attached => self.end_unasked(id),
+            Phase::Departed => {
+                log::info!("{} did not come back: its connections are closed", served.label());
+                self.retire(id);
             }
+            Phase::Attaching | Phase::Departing => {}
         }
     }
 
@@ -382,7 +381,7 @@ impl Messenger {
         served.phase = Phase::Departed;
         let (linger, successor) = (served.linger, served.successor.take());
         // Also if one comes at once, which ends it: it may fail to.
-        self.post(0, Message::Linger(id, linger));
+        self.post(0, Message::Time(id, linger));
         if let Some(successor) = successor {
             self.succeed(id, successor);
         }
