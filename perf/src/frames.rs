@@ -223,7 +223,8 @@ fn turn(data: &mut Data, work: &mut dyn FnMut(&mut Data) -> usize) -> f64 {
     (times * bytes) as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+/// The middle one of some figures.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }

@@ -15,6 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::{getppid, write};
 
 use crate::cores;
+use crate::frames::median;
 use crate::table::Table;
 
 /// Each subject's turn in a round.
@@ -100,11 +101,6 @@ fn time<T>(mut something: impl FnMut() -> T) -> f64 {
         times += 16;
     }
     start.elapsed().as_nanos() as f64 / f64::from(times)
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 /// Measures so many rounds on `core`, with messages of `size` bytes: medians.

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use super::conduit::Conduit;
 use super::identity::{EntityListener, Identity};
 use super::lane::{Held, Lane};
-use super::session::Session;
+use super::session::{Far, Session};
 use super::sessions::Sessions;
 use crate::complaints::complain;
 use crate::ending::Ending;
@@ -235,7 +235,11 @@ impl Worker {
     fn attend(&mut self, core: &mut WorkerCore, id: EntityId, session: SessionId) {
         let (now, turn) = (core.now(), self.turn());
         let Some((endpoint, sessions)) = self.entities.of_application(id) else { return };
-        if sessions.look(&mut endpoint.borrow_mut(), session, now, turn) {
+        let cut_off = {
+            let endpoint = &mut endpoint.borrow_mut();
+            sessions.look(&mut Far { endpoint, id: session, now }, turn)
+        };
+        if cut_off {
             return self.cut_session(core, id, session);
         }
         let Some(found) = sessions.get_mut(session) else { return };
@@ -280,14 +284,25 @@ impl Worker {
         id: EntityId,
         session: SessionId,
     ) {
+        self.end_session(core, id, session, Session::give_up);
+        self.heed_entity(core, id);
+    }
+
+    /// Has a session ended in this way, behind a last look at it.
+    fn end_session(
+        &mut self,
+        core: &mut WorkerCore,
+        id: EntityId,
+        session: SessionId,
+        end: impl FnOnce(&mut Session, &mut Far<'_>),
+    ) {
         self.attend(core, id, session);
         let now = core.now();
         if let Some((endpoint, sessions)) = self.entities.of_application(id)
             && let Some(found) = sessions.get_mut(session)
         {
-            found.give_up(&mut endpoint.borrow_mut(), session, now);
+            end(found, &mut Far { endpoint: &mut endpoint.borrow_mut(), id: session, now });
         }
-        self.heed_entity(core, id);
     }
 
     /// The application of a session has done something wrong.
@@ -310,13 +325,7 @@ impl Worker {
         let Some(id) = known else { return };
         let Some((_, sessions)) = self.entities.of_application(id) else { return };
         for session in sessions.end() {
-            self.attend(core, id, session);
-            let now = core.now();
-            if let Some((endpoint, sessions)) = self.entities.of_application(id)
-                && let Some(found) = sessions.get_mut(session)
-            {
-                found.retire(&mut endpoint.borrow_mut(), session, now);
-            }
+            self.end_session(core, id, session, Session::retire);
         }
         self.heed_entity(core, id);
     }

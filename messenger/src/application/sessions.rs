@@ -10,7 +10,7 @@ use super::identity::Identity;
 use super::lane::Lane;
 use super::lines::Turn;
 use super::requests::LISTENERS;
-use super::session::Session;
+use super::session::{Far, Session};
 use super::strangers::Strangers;
 use crate::msgr2::{Endpoint, MessageHeader, Received, Segment, SessionId};
 use crate::shm::part::Notice;
@@ -112,7 +112,7 @@ impl Sessions {
     ) {
         let id = message.session;
         if let Some(session) = self.all.get_mut(&id) {
-            if let Err(fault) = session.deliver(endpoint, message, now) {
+            if let Err(fault) = session.deliver(&mut Far { endpoint, id, now }, message) {
                 self.lane.fail(fault);
             }
         } else {
@@ -137,15 +137,9 @@ impl Sessions {
     }
 
     /// Looks at a session of which there is something new; true if it is to be cut off.
-    pub(crate) fn look(
-        &mut self,
-        endpoint: &mut Endpoint,
-        id: SessionId,
-        now: Instant,
-        turn: Turn,
-    ) -> bool {
-        let Some(session) = self.all.get_mut(&id) else { return false };
-        match session.look(endpoint, id, now, turn) {
+    pub(crate) fn look(&mut self, far: &mut Far<'_>, turn: Turn) -> bool {
+        let Some(session) = self.all.get_mut(&far.id) else { return false };
+        match session.look(far, turn) {
             Ok(cut_off) => cut_off,
             Err(fault) => {
                 self.lane.fail(fault);

@@ -28,6 +28,14 @@ use crate::shm::status::Ending;
 /// How long a session that its application has closed may take to get rid of what was committed.
 const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 60 });
 
+/// A session at its endpoint, at one time.
+#[derive(Debug)]
+pub(crate) struct Far<'a> {
+    pub(crate) endpoint: &'a mut Endpoint,
+    pub(crate) id: SessionId,
+    pub(crate) now: Instant,
+}
+
 /// A session between an endpoint and a slot.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -126,13 +134,12 @@ impl Session {
     /// A message has come. If there is no room for it, it waits, and no other may come.
     pub(crate) fn deliver(
         &mut self,
-        endpoint: &mut Endpoint,
+        far: &mut Far<'_>,
         message: Received<'_>,
-        now: Instant,
     ) -> Result<(), Fault> {
-        let (id, bytes) = (message.session, message.bytes() as u64);
+        let bytes = message.bytes() as u64;
         if self.conduit.is_shut_down() {
-            endpoint.taken(id, 1, bytes, now);
+            far.endpoint.taken(far.id, 1, bytes, far.now);
             return Ok(());
         }
         let [front, middle, data] =
@@ -142,30 +149,25 @@ impl Session {
             let body: [&[u8]; 3] = [&message.front, &message.middle, &message.data];
             if self.conduit.put(&mut writer, &body)? {
                 self.untaken.push_back((self.conduit.received(), bytes));
-                return self.relieve(endpoint, id, now);
+                return self.relieve(far);
             }
         }
         let Received { front, middle, data, .. } = message;
         let parts = [front, middle, data].map(|part| part.into_owned());
         self.waiting.push_back(Waiting::Message { writer, parts });
         self.count();
-        endpoint.stop(id);
+        far.endpoint.stop(far.id);
         Ok(())
     }
 
     /// Looks what was taken once the throttle is full. Who takes at once leaves room in the ring, and
     /// so has no reason to tell of it.
-    fn relieve(
-        &mut self,
-        endpoint: &mut Endpoint,
-        id: SessionId,
-        now: Instant,
-    ) -> Result<(), Fault> {
-        if endpoint.is_throttled(id) {
+    fn relieve(&mut self, far: &mut Far<'_>) -> Result<(), Fault> {
+        if far.endpoint.is_throttled(far.id) {
             self.conduit.ask_for_consumption();
             // It may have consumed in between, and not have seen the wish.
             self.conduit.look_at_consumed()?;
-            self.settle_receipts(endpoint, id, now);
+            self.settle_receipts(far);
         }
         Ok(())
     }
@@ -208,16 +210,10 @@ impl Session {
 
     /// Looks what its application has done since: consumed, committed, ended; true if it is to be cut
     /// off.
-    pub(crate) fn look(
-        &mut self,
-        endpoint: &mut Endpoint,
-        id: SessionId,
-        now: Instant,
-        turn: Turn,
-    ) -> Result<bool, Fault> {
+    pub(crate) fn look(&mut self, far: &mut Far<'_>, turn: Turn) -> Result<bool, Fault> {
         if self.abandoned {
-            self.send(endpoint, id, now, turn)?;
-            self.finish_if_done(endpoint, id, now);
+            self.send(far, turn)?;
+            self.finish_if_done(far);
             return Ok(false);
         }
         // The ending before the positions: all that was committed before it is sent.
@@ -230,25 +226,25 @@ impl Session {
         if !was_shut_down && !self.retired {
             self.ring.refresh()?;
         }
-        self.settle_receipts(endpoint, id, now);
-        self.relieve(endpoint, id, now)?;
-        self.send(endpoint, id, now, turn)?;
-        self.finish_if_done(endpoint, id, now);
+        self.settle_receipts(far);
+        self.relieve(far)?;
+        self.send(far, turn)?;
+        self.finish_if_done(far);
         Ok(false)
     }
 
     /// Its application is gone for good: as if it had closed it.
-    pub(crate) fn give_up(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
+    pub(crate) fn give_up(&mut self, far: &mut Far<'_>) {
         self.abandoned = true;
         self.conduit.give_up();
-        self.settle_receipts(endpoint, id, now);
-        self.finish_if_done(endpoint, id, now);
+        self.settle_receipts(far);
+        self.finish_if_done(far);
     }
 
     /// Its entity is over: it ends behind what was committed until now.
-    pub(crate) fn retire(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
+    pub(crate) fn retire(&mut self, far: &mut Far<'_>) {
         self.retired = true;
-        self.finish_if_done(endpoint, id, now);
+        self.finish_if_done(far);
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -256,12 +252,12 @@ impl Session {
     }
 
     /// Tells the endpoint what was taken; of a session that is being closed, all is.
-    fn settle_receipts(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
+    fn settle_receipts(&mut self, far: &mut Far<'_>) {
         let closing = self.conduit.is_shut_down();
         if closing {
             while let Some(waiting) = self.waiting.pop_front() {
                 if let Waiting::Message { writer, .. } = waiting {
-                    endpoint.taken(id, 1, writer.envelope().body_bytes(), now);
+                    far.endpoint.taken(far.id, 1, writer.envelope().body_bytes(), far.now);
                 }
             }
         }
@@ -273,10 +269,10 @@ impl Session {
             bytes += size;
         }
         if messages > 0 {
-            endpoint.taken(id, messages, bytes, now);
+            far.endpoint.taken(far.id, messages, bytes, far.now);
         }
         if self.waiting.is_empty() {
-            endpoint.go_on(id, now);
+            far.endpoint.go_on(far.id, far.now);
         }
         self.count();
     }

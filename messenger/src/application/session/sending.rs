@@ -1,41 +1,27 @@
 //! The way from the send ring of a session to its endpoint.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 
 use super::super::fault::Fault;
 use super::super::lines::{Pause, Turn};
-use super::{LONGEST, Session};
-use crate::msgr2::{Endpoint, Message, SendError, SessionId};
+use super::{Far, LONGEST, Session};
+use crate::msgr2::{Message, SendError};
 use crate::shm::part::{Envelope, PartRule};
 use crate::shm::part_reader::{Body, Found};
 
 impl Session {
     /// Gives the endpoint what was committed, and counts what is held after that.
-    pub(super) fn send(
-        &mut self,
-        endpoint: &mut Endpoint,
-        id: SessionId,
-        now: Instant,
-        turn: Turn,
-    ) -> Result<(), Fault> {
-        let sent = self.send_some(endpoint, id, now, turn);
+    pub(super) fn send(&mut self, far: &mut Far<'_>, turn: Turn) -> Result<(), Fault> {
+        let sent = self.send_some(far, turn);
         self.count();
         sent
     }
 
     /// Whole messages, until the endpoint has no room, or this session has to wait.
-    fn send_some(
-        &mut self,
-        endpoint: &mut Endpoint,
-        id: SessionId,
-        now: Instant,
-        turn: Turn,
-    ) -> Result<(), Fault> {
+    fn send_some(&mut self, far: &mut Far<'_>, turn: Turn) -> Result<(), Fault> {
         self.pause = None;
         if let Some((message, part)) = self.refused.take()
-            && !self.send_one(endpoint, id, message, part, now)
+            && !self.send_one(far, message, part)
         {
             return Ok(());
         }
@@ -46,9 +32,11 @@ impl Session {
             }
             // What the message before it was is counted before another is begun.
             self.count();
-            if self.reader.holds() == 0 && !self.conduit.lane.has_room() && endpoint.holds_some(id)
+            if self.reader.holds() == 0
+                && !self.conduit.lane.has_room()
+                && far.endpoint.holds_some(far.id)
             {
-                endpoint.await_end(id);
+                far.endpoint.await_end(far.id);
                 self.pause = Some(Pause::Room);
                 return Ok(());
             }
@@ -57,7 +45,7 @@ impl Session {
             match message {
                 None => self.ring.consume(part as usize),
                 Some(message) => {
-                    if !self.send_one(endpoint, id, message, part, now) {
+                    if !self.send_one(far, message, part) {
                         break;
                     }
                 }
@@ -90,15 +78,8 @@ impl Session {
     }
 
     /// False if the endpoint has no room: then the message stays in the send ring.
-    fn send_one(
-        &mut self,
-        endpoint: &mut Endpoint,
-        id: SessionId,
-        message: Message,
-        part: u32,
-        now: Instant,
-    ) -> bool {
-        if let Err(SendError::Full(message)) = endpoint.send(id, message, now) {
+    fn send_one(&mut self, far: &mut Far<'_>, message: Message, part: u32) -> bool {
+        if let Err(SendError::Full(message)) = far.endpoint.send(far.id, message, far.now) {
             self.refused = Some((*message, part));
             return false;
         }
@@ -107,17 +88,17 @@ impl Session {
     }
 
     /// Ends the session behind what was committed, if its application has closed it.
-    pub(super) fn finish_if_done(&mut self, endpoint: &mut Endpoint, id: SessionId, now: Instant) {
+    pub(super) fn finish_if_done(&mut self, far: &mut Far<'_>) {
         if !self.conduit.is_shut_down() && !self.retired {
             return;
         }
         // Its peer may never take what is left.
         if !std::mem::replace(&mut self.closing, true) {
-            endpoint.end_by(id, now + LONGEST);
+            far.endpoint.end_by(far.id, far.now + LONGEST);
         }
         let given = self.refused.is_none() && self.pause.is_none();
         if given && !std::mem::replace(&mut self.finished, true) {
-            endpoint.finish(id, now + LONGEST);
+            far.endpoint.finish(far.id, far.now + LONGEST);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::double::{Daemon, at};
 use super::super::{
-    AttachOptions, Endpoint, EntityError, EntityOptions, EntityPolicy, Error, attach,
+    AttachOptions, Endpoint, EntityError, EntityOptions, EntityPolicy, Error, JobId, attach,
 };
 use super::{PATIENCE, attached, told};
 use crate::msgr2::EntityType;
@@ -78,8 +78,8 @@ fn another_daemon_is_asked_for_the_same_entities_before_their_listeners() {
     assert_eq!(daemon.job(), None);
 }
 
-#[test]
-fn a_listener_that_was_taken_over_belongs_to_the_entity_that_listens_there() {
+/// An endpoint that has taken over a listener of an entity, and that listener's job.
+fn taken_over() -> (Daemon, Endpoint, JobId) {
     let (mut daemon, mut endpoint) = attached(1, 4);
     let entity = endpoint.entity(&osd()).unwrap();
     let listener = endpoint.listen_as(entity, at("127.0.0.1:6800")).unwrap();
@@ -88,7 +88,13 @@ fn a_listener_that_was_taken_over_belongs_to_the_entity_that_listens_there() {
     let attachment = daemon.welcome();
     daemon.tell(listener.0, Told::ListeningAs { address: at("127.0.0.1:6800") });
     let (welcome, lanes) = attach::connect(attachment, Path::new("double")).unwrap();
-    let mut endpoint = Endpoint::begin(AttachOptions::new("test"), welcome, lanes);
+    let endpoint = Endpoint::begin(AttachOptions::new("test"), welcome, lanes);
+    (daemon, endpoint, listener)
+}
+
+#[test]
+fn a_listener_that_was_taken_over_belongs_to_the_entity_that_listens_there() {
+    let (mut daemon, mut endpoint, listener) = taken_over();
     let again = endpoint.entity(&osd()).unwrap();
     assert_eq!(endpoint.listen_as(again, at("127.0.0.1:6800")), Ok(listener));
     assert!(matches!(daemon.job(), Some((job, Asked::Entity(_))) if job == again.0));
@@ -109,15 +115,7 @@ fn a_listener_that_was_taken_over_belongs_to_the_entity_that_listens_there() {
 
 #[test]
 fn a_listener_of_an_entity_that_nobody_asked_for_is_not_asked_for_as_one_of_bytes() {
-    let (mut daemon, mut endpoint) = attached(1, 4);
-    let entity = endpoint.entity(&osd()).unwrap();
-    let listener = endpoint.listen_as(entity, at("127.0.0.1:6800")).unwrap();
-    endpoint.detach();
-    while daemon.job().is_some() {}
-    let attachment = daemon.welcome();
-    daemon.tell(listener.0, Told::ListeningAs { address: at("127.0.0.1:6800") });
-    let (welcome, lanes) = attach::connect(attachment, Path::new("double")).unwrap();
-    let mut endpoint = Endpoint::begin(AttachOptions::new("test"), welcome, lanes);
+    let (mut daemon, mut endpoint, listener) = taken_over();
     let bytes = endpoint.listen(at("127.0.0.1:6800")).unwrap();
     assert_ne!(bytes, listener, "for the daemon to refuse");
     daemon.tell(bytes.0, Told::Failed { errno: 98 });
