@@ -411,8 +411,8 @@ int vmsgr_connect_as(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
                      vmsgr_job *job);
 
 /* As vmsgr_connect_as. A lossless session is tried again and again until it is open for the first time:
-   there for at most a minute, here for time_ms milliseconds, or until then if that is negative. Then it
-   has failed, with the error of the last attempt. */
+   there for at most a minute, here for time_ms milliseconds (0 is one), or until then if that is negative.
+   Then it has failed, with the error of the last attempt. */
 int vmsgr_connect_as_within(struct vmsgr_endpoint *endpoint, vmsgr_entity_id entity,
                             const struct sockaddr *address, socklen_t length, uint32_t peer_type,
                             int time_ms, vmsgr_job *job);

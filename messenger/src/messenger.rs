@@ -44,6 +44,9 @@ pub enum JobError {
     ApplicationConnects,
 }
 
+/// Messages to cores that have fallen behind, with which no more jobs of applications are taken.
+const UNSENT: usize = 4096;
+
 /// Runs the loops, gives them jobs and hears what becomes of those.
 ///
 /// It is the last member of the loops' mesh and lives on a thread of its own choosing, which
@@ -175,6 +178,11 @@ impl Messenger {
         self.cores
     }
 
+    /// Cores keep up with what they are told: more may be asked of them.
+    pub(crate) fn may_post(&self) -> bool {
+        self.unsent.len() < UNSENT
+    }
+
     pub(crate) fn post_all(&mut self, message: impl Fn() -> Message) {
         (0..self.cores).for_each(|core| self.post(core, message()));
     }
@@ -198,6 +206,7 @@ impl Messenger {
         while self.port.relieved().is_some() {
             self.publish();
         }
+        let mut asked = false;
         loop {
             if let Some(event) = self.registry.events.pop_front() {
                 return Some(event);
@@ -211,7 +220,9 @@ impl Messenger {
                 Some((_, Message::Hear(heard))) => self.heard(*heard),
                 Some(_) => unreachable!("cores only tell the messenger"),
                 None => {
-                    if !self.do_jobs() && self.registry.events.is_empty() {
+                    // Once: applications that ask without end keep nobody from anything else.
+                    let did = !std::mem::replace(&mut asked, true) && self.do_jobs();
+                    if !did && self.registry.events.is_empty() {
                         break;
                     }
                 }

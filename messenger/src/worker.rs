@@ -301,7 +301,8 @@ impl Handler for Worker {
     }
 
     fn publish(&mut self, core: &mut WorkerCore) {
-        self.tell_applications(core, processor());
+        let here = if self.lanes.is_empty() { None } else { processor() };
+        self.tell_applications(core, here);
         self.settle_portions(core);
     }
 

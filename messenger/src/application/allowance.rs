@@ -90,6 +90,14 @@ impl Portion {
         self.taken.set(self.taken.get() - back);
         of.give(back)
     }
+
+    /// Gives back everything, when nothing will be held here any more; the cores that have to be told.
+    pub(crate) fn end(&self, of: &Allowance) -> Vec<usize> {
+        match self.taken.take() {
+            0 => Vec::new(),
+            taken => of.give(taken),
+        }
+    }
 }
 
 /// What one session holds, as far as its endpoint does not count it.
@@ -155,5 +163,18 @@ mod tests {
                 assert!(portion.taken.get() <= bytes / 2 || bytes == 1, "{bytes}");
             }
         }
+    }
+
+    #[test]
+    fn a_core_that_ends_gives_all_of_it_back() {
+        let allowance = Allowance::new(1 << 20, 2);
+        let (one, other) = (Portion::default(), Portion::default());
+        while one.has_room(&allowance, 0) {
+            one.tally.add(1 << 10);
+        }
+        assert!(!other.has_room(&allowance, 1));
+        assert_eq!(one.end(&allowance), [0, 1]);
+        assert!(other.has_room(&allowance, 1));
+        assert_eq!(one.end(&allowance), [0; 0]);
     }
 }

@@ -75,8 +75,10 @@ impl Messenger {
             self.end_entity(id, unasked);
         }
         let core = self.place_anywhere();
+        self.registry.entities += 1;
+        let name = self.registry.entities;
         let Some(served) = self.registry.served.get_mut(&id) else { return Ok(()) };
-        let identity = Identity { application: id, number, entity, core };
+        let identity = Identity { application: id, number: name, entity, core };
         served.entities.push(Known { identity, numbers: [number].into(), asked: epoch });
         Ok(())
     }
@@ -107,7 +109,7 @@ impl Messenger {
         Ok(())
     }
 
-    fn listener_at(&self, address: SocketAddr) -> Option<JobId> {
+    pub(super) fn listener_at(&self, address: SocketAddr) -> Option<JobId> {
         let mut listened = self.registry.listened.iter();
         listened.find(|(_, it)| it.address == address).map(|(listener, _)| *listener)
     }
@@ -146,10 +148,11 @@ impl Messenger {
         let heir = Arc::new(EntityListener { identity, address: there.address, job });
         self.post_all(|| Message::Inherit { listener, heir: Arc::clone(&heir) });
         self.post_all(|| Message::Quit { listener, application: id, job: before });
+        // Before anything is told, which may show that the application lies: then it leaves this, too.
+        self.join_listener(id, job, listener);
         if before != job {
             self.unlistened(id, before);
         }
-        self.join_listener(id, job, listener);
         self.end_entity(id, number);
         Ok(())
     }
@@ -189,7 +192,9 @@ impl Messenger {
         let Some(served) = self.registry.served.get_mut(&id) else { return };
         let is = |it: &mut Known| it.identity.number == number;
         let Some(known) = served.entities.extract_if(.., is).next() else { return };
-        log::info!("{} has not asked for entity {number} again: it ends", served.label());
+        let (label, entity) = (served.label(), known.identity.entity);
+        let (kind, name) = (entity.kind, entity.id.as_str());
+        log::info!("{label} has not asked for entity {kind}.{name} again: it ends");
         let listened = &self.registry.listened;
         let of_it = |listener| listened.get(&listener).is_some_and(|it| it.entity == Some(number));
         let listens = served.listens.iter().filter(|(_, listen)| of_it(listen.listener));

@@ -1,6 +1,7 @@
 //! Entities that a successor asks for again, and those that it does not.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
@@ -11,6 +12,7 @@ use super::messages::whole;
 use crate::shm::entity::{Entity, EntityPolicy};
 use crate::shm::job::{Asked, Notice, Told};
 use crate::shm::status::State;
+use crate::shm::sync::Ordering;
 
 fn with_limit(largest_message: u32) -> Entity {
     Entity { largest_message, ..entity(EntityPolicy::StatelessServer) }
@@ -117,6 +119,56 @@ fn a_successor_with_other_limits_listens_where_its_predecessor_did() {
     server.commit(slot, &whole(9, 1500));
     server.raise(slot);
     caller.hears(&mut scene, 9);
+    scene.stop();
+}
+
+#[test]
+fn a_listener_goes_with_an_application_that_lies_while_it_is_told_of_it() {
+    let mut scene = Scene::new();
+    let mut server = scene.attach("server");
+    let address = listen(&mut scene, &mut server, (1, with_limit(1000)), (2, any()));
+    server.die(&mut scene);
+
+    let mut server = scene.attach("server");
+    assert_eq!(told_where(&mut scene, &mut server, 2), address);
+    server.segment.control().events_taken.0.store(1 << 40, Ordering::Release);
+    server.ask(1 << 32, Asked::Entity(with_limit(2000)));
+    server.ask(1 + (1 << 32), Asked::ListenAs { entity: 1 << 32, address, backlog: 0 });
+    scene.detached(server.id);
+    assert!(scene.messenger.registry.listened.is_empty());
+    scene.until("nobody listens there", |_| TcpStream::connect(address).is_err().then_some(()));
+    scene.stop();
+}
+
+#[test]
+fn an_entity_by_a_number_that_another_has_had_is_another() {
+    let mut scene = Scene::new();
+    let mut server = scene.attach("server");
+    let shared = Arc::downgrade(&scene.messenger.registry.served[&server.id].shared);
+    let one = listen(&mut scene, &mut server, (1, with_limit(1000)), (1000, any()));
+    // So many other numbers that the first one is not known any more.
+    (2..=65).for_each(|number| server.ask(number, Asked::Entity(with_limit(1000))));
+    let other = listen(&mut scene, &mut server, (1, with_limit(2000)), (1001, any()));
+    for address in [one, other] {
+        Caller::new(address).open(&mut scene, &mut server);
+    }
+    server.ask(9, Asked::Leave);
+    scene.until("nothing of it is left", |_| shared.upgrade().is_none().then_some(()));
+    scene.stop();
+}
+
+#[test]
+fn a_number_of_an_entity_that_is_over_is_as_good_as_any() {
+    let mut scene = Scene::new();
+    let mut server = scene.attach("server");
+    let address = listen(&mut scene, &mut server, (1, with_limit(1000)), (2, any()));
+    server.die(&mut scene);
+    let mut server = scene.attach("server");
+    assert_eq!(told_where(&mut scene, &mut server, 2), address);
+    listen(&mut scene, &mut server, (1 << 32, with_limit(2000)), (2, address));
+
+    let again = listen(&mut scene, &mut server, (1, with_limit(3000)), (3, any()));
+    Caller::new(again).open(&mut scene, &mut server);
     scene.stop();
 }
 

@@ -9,7 +9,8 @@ use crate::shm::entity::Entity;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) application: ApplicationId,
-    /// The first of the numbers that the application has for it: its name on the cores.
+    /// Its name, which no other entity of the daemon's gets: applications have numbers of their own
+    /// for it, and may use one again.
     pub(crate) number: u64,
     /// What was asked for, checked.
     pub(crate) entity: Entity,

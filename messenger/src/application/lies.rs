@@ -54,6 +54,26 @@ fn who_rings_the_messenger_for_nothing_is_detached_and_who_asks_for_something_is
     scene.stop();
 }
 
+#[test]
+fn who_asks_without_end_keeps_nobody_waiting_and_nothing_grows() {
+    let mut scene = Scene::new();
+    let mut application = scene.attach("a");
+    let cancel = Request { job: 7, kind: Asked::Cancel }.to_words();
+    let mut ask = || while application.jobs.push(application.segment.jobs(), cancel) == Ok(true) {};
+    ask();
+    assert!(scene.messenger.take().is_none());
+    assert!(scene.messenger.do_jobs(), "it was taken more than once in a call");
+    let mut rounds = 0;
+    ask();
+    while scene.messenger.do_jobs() {
+        ask();
+        rounds += 1;
+        assert!(rounds < 1000, "cores are told more than they can hear");
+    }
+    scene.until("the cores have caught up", |scene| scene.messenger.do_jobs().then_some(()));
+    scene.stop();
+}
+
 /// One way to lie, after a connection was opened in the slot; the word that the reason has.
 type Lie = (&'static str, fn(&mut Double, u32));
 

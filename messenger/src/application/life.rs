@@ -150,6 +150,8 @@ impl Worker {
             core.unwatch(doorbell);
         }
         end_time(core, lane);
+        let to_tell = lane.portion.end(&lane.application.allowance);
+        self.tell_of_place(core, to_tell);
         self.lanes.retain(|other| !Rc::ptr_eq(other, lane));
     }
 }

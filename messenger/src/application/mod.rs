@@ -1,18 +1,19 @@
 //! The daemon's side of applications that attach over shared memory.
 //!
 //! An [`Application`] is known to all threads: its segment, its slots (`pool.rs`), its doorbell. The
-//! messenger's thread takes its jobs (`served.rs`, `registry.rs`, `requests.rs`, `entities.rs`). Each core has a [`Lane`] to it,
-//! over which slot numbers go up and down; of each connection the core keeps a [`Conduit`], which
-//! fills the receive ring, and the [`SendRing`], which is where the connection's pending data lives.
-//! `service.rs` is what a worker does for them in a turn, `bells.rs` when it tells them, `places.rs` which application an accepted
-//! connection goes to, `life.rs` how they come, die, and are taken over.
+//! messenger's thread takes its jobs (`served.rs`, `registry.rs`, `requests.rs`, `entities.rs`). Each
+//! core has a [`Lane`] to it, over which slot numbers go up and down; of each connection the core keeps
+//! a [`Conduit`], which fills the receive ring, and the [`SendRing`], which is where the connection's
+//! pending data lives. `service.rs` is what a worker does for them in a turn, `bells.rs` when it tells
+//! them, `places.rs` which application an accepted connection goes to, `life.rs` how they come, die, and
+//! are taken over.
 //!
 //! An application that is an entity of Ceph's protocol (`identity.rs`) has it on one core, its home:
-//! [`Sessions`] get the entity's messages, and each `session.rs` has a slot, whose rings have parts of
-//! messages. `hosting.rs` is what a worker does for them, `connecting.rs` how those begin
-//! that the application asks for, `pacing.rs` how much of it at a time:
-//! `lines.rs` has the sessions that wait for their turn or for room, `allowance.rs` what may be held.
-//! `strangers.rs` has the sessions that go first when slots run short.
+//! [`Sessions`] get the entity's messages, and each `session/` has a slot, whose rings have parts of
+//! messages. `hosting.rs` is what a worker does for them, `connecting.rs` how those begin that the
+//! application asks for, `pacing.rs` how much of it at a time: `lines.rs` has the sessions that wait for
+//! their turn or for room, `allowance.rs` what may be held. `strangers.rs` has the sessions that go
+//! first when slots run short.
 
 mod allowance;
 pub(crate) mod bells;

@@ -21,10 +21,11 @@ impl Worker {
             // A lane goes only when its last session ends, which may happen here.
             let Some(lane) = self.lanes.get(index).filter(|lane| has_more(lane)) else { continue };
             let lane = Rc::clone(lane);
-            // Who waits for room has it before those who go on.
-            for pause in [Pause::Room, Pause::Turn] {
-                // Those that join meanwhile wait for the next turn.
-                for _ in 0..lane.lines.len(pause) {
+            // Who waits for room has it before those who go on. Those that join either line meanwhile
+            // wait for the next turn.
+            let waiting = [Pause::Room, Pause::Turn].map(|pause| (pause, lane.lines.len(pause)));
+            for (pause, waiting) in waiting {
+                for _ in 0..waiting {
                     if pause == Pause::Room && !lane.has_room() {
                         break;
                     }

@@ -90,6 +90,8 @@ pub(crate) enum Heard {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
+    /// Entities that there have been.
+    pub(super) entities: u64,
     pub(crate) served: HashMap<ApplicationId, Served>,
     pub(crate) listened: HashMap<JobId, Listened>,
     /// The last name that was given.
@@ -397,7 +399,9 @@ impl Messenger {
             served.shared.segment.control().daemon.0.declare();
         }
         full_fence();
-        let may_sleep = !self.registry.served.values_mut().any(Served::has_jobs);
+        // Cores that have fallen behind wake it when they have caught up.
+        let may_sleep =
+            !self.may_post() || !self.registry.served.values_mut().any(Served::has_jobs);
         if !may_sleep {
             self.cancel_sleep();
         }

@@ -28,6 +28,9 @@ pub(super) const LISTENERS: usize = 128;
 impl Messenger {
     /// Does what applications ask for; whether anything was asked.
     pub(crate) fn do_jobs(&mut self) -> bool {
+        if !self.may_post() {
+            return false;
+        }
         let registry = &mut self.registry.served;
         let asking =
             registry.iter_mut().filter_map(|(id, served)| served.has_jobs().then_some(*id));
@@ -120,10 +123,11 @@ impl Messenger {
         backlog: u32,
     ) -> Result<(), Errno> {
         let uid = self.may_listen(id, job, address)?;
-        let listener = self.registry.listened.iter().find(|(_, it)| it.address == address);
-        let listener = match listener {
+        let there = self.listener_at(address);
+        let there = there.and_then(|it| Some((it, self.registry.listened.get(&it)?)));
+        let listener = match there {
             // Endpoints of one user share an address; each of them once.
-            Some((&listener, it)) if it.uid == uid && it.entity.is_none() => {
+            Some((listener, it)) if it.uid == uid && it.entity.is_none() => {
                 if it.members.iter().any(|(member, _)| *member == id) {
                     return Err(Errno::EADDRINUSE);
                 }

@@ -338,8 +338,7 @@ impl Endpoint {
 
     /// Ends a session and its stream.
     pub fn close(&mut self, id: SessionId) {
-        let state = self.state(id);
-        self.end(id, ConnectionError { state, reason: Reason::Local });
+        self.end_for(id, Reason::Local);
     }
 
     /// Ends a session once all that was put into it is written, and acknowledged if it is lossless;
@@ -378,14 +377,17 @@ impl Endpoint {
 
     /// Ends a session whose place another needs.
     pub fn displace(&mut self, id: SessionId) {
-        let state = self.state(id);
-        self.end(id, ConnectionError { state, reason: Reason::TooManySessions });
+        self.end_for(id, Reason::TooManySessions);
     }
 
     /// Ends a session that nobody waits for any more, and its stream.
     pub fn cancel(&mut self, id: SessionId) {
+        self.end_for(id, Reason::Cancelled);
+    }
+
+    fn end_for(&mut self, id: SessionId, reason: Reason) {
         let state = self.state(id);
-        self.end(id, ConnectionError { state, reason: Reason::Cancelled });
+        self.end(id, ConnectionError { state, reason });
     }
 
     fn end_if_finished(&mut self, id: SessionId) {
@@ -422,8 +424,7 @@ impl Endpoint {
 
     /// Ends a session whose peer has sent something that it must not.
     pub fn refuse(&mut self, id: SessionId, violation: Violation) {
-        let state = self.state(id);
-        self.end(id, ConnectionError { state, reason: Reason::Violation(violation) });
+        self.end_for(id, Reason::Violation(violation));
     }
 
     /// Something has happened.
