@@ -77,6 +77,9 @@ Example:
   vmsgr-bench spin --out figures")]
     Spin(Spin),
     /// Make msgr2 frames and take them apart, beside crc32c and AES-128-GCM alone
+    #[command(after_help = "\
+Example:
+  vmsgr-bench frames --rounds 3")]
     Frames(Frames),
     /// Measure what the kernel takes for two processes that share a core, as a loop and an
     /// application may
@@ -88,7 +91,9 @@ Example:
     #[command(after_help = "\
 Examples:
   vmsgr-bench serve epoll --listen 127.0.0.1:7401 --core 1
-  vmsgr-bench serve epoll-relay --listen 127.0.0.1:7402 --upstream 127.0.0.1:7401 --core 0")]
+  vmsgr-bench serve epoll-relay --listen 127.0.0.1:7402 --upstream 127.0.0.1:7401 --core 0
+  vmsgr-bench serve app-shm --listen 127.0.0.1:7403 --socket /run/vmsgr/vmsgrd.sock
+  vmsgr-bench serve osd-null --listen 127.0.0.1:6800 --core 0")]
     Serve(Serve),
 }
 
@@ -104,9 +109,9 @@ pub struct HandOver {
     /// Core that the two share
     #[arg(long, default_value_t = 0)]
     pub core: usize,
-    /// Bytes of a message that is copied from one ring to another
-    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = at_least_one)]
-    pub size: usize,
+    /// Bytes of a message that is copied from one ring to another, at most 4 MiB
+    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
+    pub size: u32,
     /// Rounds, of which the median counts
     #[arg(long, default_value_t = 9, value_parser = at_least_one)]
     pub rounds: usize,
@@ -324,7 +329,7 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 64 * 1024)]
     pub ring_bytes: u32,
     /// For how long app-shm looks again before it sleeps, at most
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub spin_us: u64,
     /// Core to run on
     #[arg(long)]
@@ -384,15 +389,15 @@ impl Builtin {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    let wanted = |error| format!("{error}; wanted is HOST:PORT, with a port from 0 to 65535");
+    let mut found = text.to_socket_addrs().map_err(wanted)?;
     found.next().ok_or_else(|| "no address found".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("must be at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(error.to_string()),
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("must be a whole number of at least 1".to_owned()),
     }
 }
 

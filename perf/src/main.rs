@@ -139,7 +139,7 @@ fn hand_over(arguments: &HandOver) -> Result<()> {
     if arguments.sleeper {
         return hand_over::sleep(arguments.core);
     }
-    print!("{}", hand_over::run(arguments.core, arguments.size, arguments.rounds)?);
+    print!("{}", hand_over::run(arguments.core, arguments.size as usize, arguments.rounds)?);
     Ok(())
 }
 

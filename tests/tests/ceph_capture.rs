@@ -242,5 +242,6 @@ fn a_damaged_capture_is_said_and_what_came_before_is_shown() {
     let output = tap(&path);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("neither pcap nor pcapng"), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "", "a table of nothing");
     assert_eq!(tap("/no/such/file").status.code(), Some(2));
 }

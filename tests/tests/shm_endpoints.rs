@@ -71,20 +71,28 @@ fn an_application_that_hangs_does_not_hold_up_another() {
     let (good_address, bad_address) = (good.listening(0), bad.listening(0));
     let mut client = connect(good_address);
     pings(&mut client);
+    let turns = || daemon.counters().total.turns;
+    let start = turns();
     let before = pings(&mut client);
+    let turns_before = turns() - start;
 
     bad.signal(Signal::SIGSTOP);
     let mut stuck: Vec<_> =
         (0..4).map(|_| (connect_with_small_window(bad_address), Pattern::new(SEEDS[0]))).collect();
     let taken: u64 = stuck.iter_mut().map(|(to, it)| write_until_stuck(to, it, LIMIT)).sum();
     let (memory, came) = (resident_bytes(daemon.pid()), daemon.counters().total.bytes_in);
+    let start = turns();
     let during = pings(&mut client);
+    let turns_during = turns() - start;
     let more: u64 = stuck.iter_mut().map(|(to, it)| write_until_stuck(to, it, LIMIT)).sum();
     let grown = resident_bytes(daemon.pid()).saturating_sub(memory);
     report(&format!(
-        "p50 and p99 before {before:?}, beside one that hangs {during:?}; its peers got rid of \
-         {taken} bytes and then {more}; the daemon grew by {grown}"
+        "p50 and p99 before {before:?}, beside one that hangs {during:?}, in {turns_before} and \
+         {turns_during} turns; its peers got rid of {taken} bytes and then {more}; the daemon grew by \
+         {grown}"
     ));
+    // Times are those of the machine; what the loop does for the pings is not.
+    assert!(turns_during <= turns_before + turns_before / 10, "{turns_before} {turns_during}");
     // What comes in now is the pings', and nothing else: the kernel may still have taken a little.
     let came = daemon.counters().total.bytes_in - came;
     assert_eq!(came, (PINGS * PING.len()) as u64, "bytes read for nobody");
@@ -97,6 +105,7 @@ fn an_application_that_hangs_does_not_hold_up_another() {
         let address = stream.local_addr().expect("it is connected");
         bad.expect(0, &format!("ended {address} {} {got}", pattern.position()));
     }
+    report(&format!("and when it goes on again {:?}", pings(&mut client)));
 }
 
 const PINGS: usize = 3000;

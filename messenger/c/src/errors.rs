@@ -75,7 +75,7 @@ impl From<AttachError> for Failure {
     fn from(error: AttachError) -> Self {
         let os = |error: &io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
         let errno = match &error {
-            AttachError::NoDaemon { source, .. } | AttachError::Segment(source) => os(source),
+            AttachError::NoDaemon { cause, .. } | AttachError::Segment(cause) => os(cause),
             AttachError::NoAnswer { .. } => Errno::ETIMEDOUT,
             AttachError::Options(_) => Errno::EINVAL,
             AttachError::Refused(refusal) => refusal.errno,

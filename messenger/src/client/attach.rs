@@ -39,7 +39,7 @@ fn explain(error: ExchangeError, path: PathBuf) -> AttachError {
         ExchangeError::Io(source) if source.kind() == io::ErrorKind::WouldBlock => {
             AttachError::NoAnswer { path }
         }
-        ExchangeError::Io(source) => AttachError::NoDaemon { path, source },
+        ExchangeError::Io(cause) => AttachError::NoDaemon { path, cause },
         source => AttachError::Handshake { path, source },
     }
 }

@@ -11,7 +11,7 @@ use crate::shm::{EntityError, ExchangeError, HelloError, Refusal};
 pub enum AttachError {
     /// Nobody answers where the daemon's socket should be.
     #[error(
-        "no vmsgrd answers at {path} ({source}); start one with `vmsgrd --socket {path}`, or name \
+        "no vmsgrd answers at {path} ({cause}); start one with `vmsgrd --socket {path}`, or name \
          its socket",
         path = path.display()
     )]
@@ -19,7 +19,7 @@ pub enum AttachError {
         /// The socket that was tried last.
         path: PathBuf,
         /// What connecting to it said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The daemon does not answer in time.
     #[error("vmsgrd at {} accepts the connection, but does not answer", path.display())]

@@ -12,9 +12,16 @@ mod tap_report;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples:
+  vmsgrctl ceph-ping v2:127.0.0.1:3300/0
+      What a Ceph daemon offers, and how fast it answers
+  vmsgrctl ceph-tap osd.pcap
+      What clients and daemons said to each other in a capture";
+
 /// Looks at storage servers, and at what they say to each other.
 #[derive(Debug, Parser)]
-#[command(name = "vmsgrctl", version, max_term_width = 100)]
+#[command(name = "vmsgrctl", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Args {
     #[command(subcommand)]
     command: Command,

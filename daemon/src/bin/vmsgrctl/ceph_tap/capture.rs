@@ -29,7 +29,9 @@ struct Interface {
 pub fn read(file: impl Read + Send, mut see: impl FnMut(Packet<'_>)) -> Result<(), String> {
     let wrong = |error: PcapError<&[u8]>| match error {
         PcapError::Eof => "it is empty".to_owned(),
-        PcapError::HeaderNotRecognized => "it is neither pcap nor pcapng".to_owned(),
+        PcapError::HeaderNotRecognized => {
+            "it is neither pcap nor pcapng, as tcpdump -w writes".to_owned()
+        }
         PcapError::UnexpectedEof => "it ends within a packet".to_owned(),
         PcapError::ReadError => "it cannot be read to its end".to_owned(),
         PcapError::BufferTooSmall => format!("it has a packet of more than {LARGEST} bytes"),

@@ -68,8 +68,9 @@ pub fn run(args: &Args) -> ExitCode {
         }
     };
     let mut connections = Connections::default();
-    let mut said = 0;
+    let (mut said, mut packets) = (0, 0u64);
     let read = capture::read(file, |packet| {
+        packets += 1;
         let Some(segment) = segment::of_packet(packet.link, packet.data) else { return };
         let Some(what) = connections.take(packet.time, &segment) else { return };
         said += 1;
@@ -87,6 +88,8 @@ pub fn run(args: &Args) -> ExitCode {
     // A reader that has gone has seen all that it wanted.
     let _ = match args.json {
         true => print_json(&mut connections, read.as_ref().err()),
+        // What is no capture has nothing to show.
+        false if read.is_err() && packets == 0 => Ok(()),
         false => print(&mut connections),
     };
     match read {
