@@ -33,6 +33,8 @@ mod entities_tests;
 mod entity_tests;
 mod fault;
 mod hosting;
+#[cfg(test)]
+mod hosting_tests;
 mod identity;
 mod lane;
 #[cfg(test)]
