@@ -20,15 +20,15 @@ use crate::shm::entity::EntityPolicy;
 use crate::shm::job::Patience;
 use crate::worker::{Timer, Worker};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn identity(lane: &Lane) -> Identity {
+pub(super) fn identity(lane: &Lane) -> Identity {
     let entity = entity(EntityPolicy::StatelessServer);
     Identity { application: lane.application.id, number: 1, entity, core: 0 }
 }
 
 /// Hands over the next connection of a listener to the entity, as another core does.
-fn hand_over(tested: &mut Loop<Worker>, lane: &Lane, listener: &TcpListener) {
+pub(super) fn hand_over(tested: &mut Loop<Worker>, lane: &Lane, listener: &TcpListener) {
     let (socket, peer) = listener.accept().unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -37,6 +37,14 @@ fn hand_over(tested: &mut Loop<Worker>, lane: &Lane, listener: &TcpListener) {
     let (worker, core) = tested.handler();
     worker.census.enter_anyway(0);
     worker.adopt(core, Adopted { socket, peer, service, reserved: None });
+}
+
+/// Takes a turn, and does not sleep for long.
+pub(super) fn turn(tested: &mut Loop<Worker>) {
+    // Nobody has this name, so nobody is idle.
+    let nobody = Token::from(mio::Token(usize::MAX >> 1));
+    tested.handler().1.arm(Duration::from_millis(10), Timer::Idle(nobody));
+    tested.turn().unwrap();
 }
 
 fn has_entities(tested: &mut Loop<Worker>, lane: &Lane) -> bool {
@@ -87,10 +95,7 @@ fn a_session_that_opens_when_its_application_is_gone_gets_no_slot() {
         while lane.holds() == 0 && caller.end.is_none() {
             assert!(Instant::now() < end, "{gone}: neither a slot nor an end");
             caller.turn();
-            // Nobody has this name: the turn does not sleep for long.
-            let nobody = Token::from(mio::Token(usize::MAX >> 1));
-            tested.handler().1.arm(Duration::from_millis(10), Timer::Idle(nobody));
-            tested.turn().unwrap();
+            turn(&mut tested);
         }
         let slots = usize::from(!gone);
         assert_eq!((lane.application.slots.taken(), lane.holds()), (slots, slots));
