@@ -218,4 +218,10 @@ fn whoever_has_begun_with_a_message_may_end_it_though_there_is_no_room() {
     assert_eq!(sent(&world), world.committed);
     world.commit(&whole(3, 8));
     assert!(sent(&world) < world.committed, "it was not begun");
+    // What has been handed on counts once.
+    let mut world = World::new(4096, 2000);
+    world.connect();
+    world.commit(&first(FIRST, 1, [0, 0, 1000], 400));
+    world.commit(&[more(LAST, 600), whole(2, 8)].concat());
+    assert_eq!(sent(&world), world.committed);
 }

@@ -24,7 +24,7 @@ const MESSAGE: u8 = 1;
 const LARGEST: u32 = 10_000;
 
 /// The application is an OSD, and listens.
-fn listen(scene: &mut Scene, application: &mut Double) -> SocketAddr {
+pub(super) fn listen(scene: &mut Scene, application: &mut Double) -> SocketAddr {
     let entity = Entity {
         kind: EntityType::OSD,
         id: EntityName::new("0").unwrap(),
@@ -116,7 +116,12 @@ fn lies() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// One message to an application, and one back.
-fn converses(scene: &mut Scene, application: &mut Double, caller: &mut Caller, slot: u32) {
+pub(super) fn converses(
+    scene: &mut Scene,
+    application: &mut Double,
+    caller: &mut Caller,
+    slot: u32,
+) {
     let (before, tid) = (application.received(slot), caller.received.len() as u64);
     caller.send(tid, b"how are you");
     scene.until("it is received", |_| {

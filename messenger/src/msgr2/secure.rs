@@ -601,4 +601,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn limits_hold_for_the_frames_that_begin_from_now_on() {
+        let [_, units] = frames();
+        let bytes = sealed(&[&units[0], &units[1], &units[0]]);
+        let mut decoder = pair().1;
+        let (first, others) = bytes.split_at(FIRST + TAG);
+        assert!(decoder.decode(&mut &first[..]).unwrap().is_none());
+        decoder.set_limits(Limits { data_bytes: 16, ..Limits::default() });
+        let mut others = others;
+        assert!(decoder.decode(&mut others).unwrap().is_some());
+        let error = decoder.decode(&mut others).unwrap_err();
+        assert_eq!(error.rule, Rule::SegmentLength { segment: 3, length: 17, limit: 16 });
+    }
 }
