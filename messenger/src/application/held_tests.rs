@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use vmsgr_reactor::Loop;
+use vmsgr_reactor::{Budget, Doorbell, Loop, SpinPolicy, mesh};
 
+use super::allowance::{Allowance, Portion};
 use super::caller::Caller;
 use super::double::worker_with;
 use super::entity_tests::{BODY, RING, entity};
@@ -16,17 +17,22 @@ use super::identity::Identity;
 use super::lane::{Held, Lane};
 use super::messages::{FIRST, LAST, first, more, whole};
 use super::places::Reserved;
+use super::pool::SlotPool;
 use super::sessions::Sessions;
-use crate::message::ConnectAs;
+use super::{Application, ApplicationId};
+use crate::census::Census;
+use crate::message::{ConnectAs, Message};
 use crate::msgr2::{
     AuthNone, Config, Endpoint, EntityAddr, EntityAddrs, EntityType, MessageHeader, Policy,
     Received, Segment, Target,
 };
 use crate::shm::entity::EntityPolicy;
+use crate::shm::geometry::Geometry;
 use crate::shm::job::Patience;
 use crate::shm::part::Envelope;
 use crate::shm::part_writer::PartWriter;
 use crate::shm::ring::Pusher;
+use crate::shm::segment::Segment as Shared;
 use crate::shm::status::Ending;
 use crate::shm::sync::Ordering;
 use crate::worker::Worker;
@@ -175,8 +181,10 @@ fn what_has_come_counts_while_there_is_no_room_for_it() {
         assert_eq!(world.held(), 0);
     }
     two_more(&mut world);
-    world.end(Ending::Reset);
-    assert_eq!(world.held(), 0);
+    let Held::Session { entity, session, .. } = world.lane.held(0) else { panic!() };
+    let (worker, core) = world.tested.handler();
+    worker.retire_session(core, entity, session);
+    assert_eq!(world.held(), 0, "nobody will take it");
 }
 
 #[test]
@@ -224,4 +232,48 @@ fn whoever_has_begun_with_a_message_may_end_it_though_there_is_no_room() {
     world.commit(&first(FIRST, 1, [0, 0, 1000], 400));
     world.commit(&[more(LAST, 600), whole(2, 8)].concat());
     assert_eq!(sent(&world), world.committed);
+}
+
+#[test]
+fn whoever_waits_for_room_goes_on_when_another_has_made_some() {
+    let mut world = World::new(4096, 2000);
+    world.connect();
+    world.commit(&whole(1, 900));
+    // As another session does.
+    let tally = world.lane.portion.tally.clone();
+    tally.add(2000);
+    world.commit(&whole(2, 8));
+    let sent = |world: &World| world.lane.slot(0).of_daemon.sent.load(Ordering::Acquire);
+    assert!(sent(&world) < world.committed, "it was not begun");
+    tally.remove(2000);
+    let (worker, core) = world.tested.handler();
+    assert!(worker.has_more());
+    assert_eq!(worker.take_more(core), 1);
+    assert_eq!(sent(&world), world.committed);
+}
+
+#[test]
+fn a_core_that_needs_less_gives_it_back_and_tells_who_waits() {
+    let mut ports = mesh(3).unwrap();
+    let mut worker = Worker::new(0, 2, Default::default(), Arc::new(Census::new(2, None)));
+    let application = Arc::new(Application {
+        id: ApplicationId(1),
+        segment: Shared::create(Geometry::new(2, 4, 4096, 4096).unwrap()).unwrap().0,
+        slots: SlotPool::new(4, 2),
+        allowance: Allowance::new(1 << 20, 2),
+        doorbell: Doorbell::new().unwrap(),
+    });
+    let lane = Rc::new(Lane::new(Arc::clone(&application), 0));
+    worker.lanes.push(Rc::clone(&lane));
+    let port = ports.remove(0);
+    let mut tested = Loop::new(worker, port, SpinPolicy::Auto, Budget::default()).unwrap();
+    let tally = lane.portion.tally.clone();
+    tally.add((1 << 20) - 1);
+    assert!(lane.has_room());
+    let other = Portion::default();
+    assert!(!other.has_room(&application.allowance, 1));
+    tally.remove((1 << 20) - 1);
+    turn(&mut tested);
+    assert!(matches!(ports[0].take(), Some((0, Message::Place))));
+    assert!(other.has_room(&application.allowance, 1));
 }
