@@ -293,7 +293,14 @@ pub mod tests {
         assert_eq!(held(&[], None), 256 << 20);
         assert_eq!(held(&[], Some(&file)), (1 << 20) + 1);
         assert_eq!(held(&["--max-held-bytes", "1048576"], Some(&file)), 1 << 20);
-        assert!(merge(&["--max-held-bytes", "1"], None).is_err());
+        assert_eq!(held(&["--max-held-bytes", "4398046511104"], None), 1 << 42);
+        for bytes in ["0", "1048575", "4398046511105"] {
+            let text = merge(&["--max-held-bytes", bytes], None).unwrap_err().to_string();
+            assert!(text.contains("--max-held-bytes") && text.contains("1048576 to"), "{text}");
+            let file = format!("{ECHO}[applications]\nmax_held_bytes = {bytes}\n");
+            let text = merge(&[], Some(&file)).unwrap_err().to_string();
+            assert!(text.contains("applications.max_held_bytes"), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The C face, as somebody uses it who has installed it: the header, both libraries, pkg-config.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -44,11 +44,15 @@ impl Installed {
 
     /// Builds an example, under a name.
     fn build(&self, example: &str, name: &str, libraries: &[String]) -> PathBuf {
+        self.compile(&Path::new(FACE).join("examples").join(example), name, libraries)
+    }
+
+    fn compile(&self, source: &Path, name: &str, libraries: &[String]) -> PathBuf {
         let program = self.prefix.path().join(name);
         let mut command = self.cc.command();
         command.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror"]);
         command.arg("-pedantic").args(self.flags(&["--cflags"]));
-        command.arg(Path::new(FACE).join("examples").join(example)).arg("-o").arg(&program);
+        command.arg(source).arg("-o").arg(&program);
         succeeds(command.args(libraries));
         program
     }
@@ -174,6 +178,19 @@ fn an_osd_in_c_answers_pings_and_whoever_comes_after_it_goes_on() {
     });
     assert!(driver.deliveries.is_empty(), "each is answered once");
     daemon.eventually("the client is gone", |now| now.total.connections == 0);
+}
+
+#[test]
+fn a_session_that_nobody_answers_is_given_up_or_gets_its_time() {
+    let Some(installed) = Installed::new() else { return };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/giving_up.c");
+    let program = installed.compile(&source, "giving_up", &installed.flags(&["--libs"]));
+    let (_daemon, _folder, socket) = daemon();
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = mute.local_addr().expect("it is bound").port().to_string();
+    let mut command = Command::new(program);
+    command.args(["127.0.0.1", &port]).arg(&socket).env("LD_LIBRARY_PATH", installed.lib());
+    assert_eq!(succeeds(&mut command), "given up: ECANCELED\ntimed: ETIMEDOUT\n");
 }
 
 #[test]

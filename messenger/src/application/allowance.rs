@@ -142,10 +142,16 @@ mod tests {
         assert!(!other.has_room(&allowance, 1));
         one.tally.remove(1 << 20);
         assert_eq!(one.settle(&allowance), [0; 0], "a piece stays with who had it");
-        one.tally.remove(2 << 20);
+        one.tally.remove(1 << 19);
+        assert_eq!(one.settle(&allowance), [0; 0], "nor is anybody told for half a piece");
+        one.tally.remove(3 << 19);
         assert_eq!(one.settle(&allowance), [0, 1]);
         assert!(other.has_room(&allowance, 1));
         assert_eq!(other.settle(&allowance), [0; 0]);
+        // With what it needs, and a piece.
+        assert_eq!(one.taken.get(), one.tally.bytes() as u64 + allowance.piece);
+        one.tally.remove(2 << 20);
+        assert_eq!(one.settle(&allowance), [0; 0], "they have been told");
     }
 
     #[test]

@@ -32,11 +32,16 @@ use crate::worker::Worker;
 
 /// A worker that no messenger drives, and its lane to an application with so many slots.
 pub(crate) fn worker_alone(slots: u32) -> (Loop<Worker>, Rc<Lane>) {
+    worker_with(slots, 4096, 1 << 20)
+}
+
+/// The same, whose rings have so many bytes, and for which so many may be held.
+pub(crate) fn worker_with(slots: u32, ring: u32, held: u64) -> (Loop<Worker>, Rc<Lane>) {
     let application = Application {
         id: ApplicationId(1),
-        segment: Segment::create(Geometry::new(1, slots, 4096, 4096).unwrap()).unwrap().0,
+        segment: Segment::create(Geometry::new(1, slots, ring, ring).unwrap()).unwrap().0,
         slots: SlotPool::new(slots, 1),
-        allowance: Allowance::new(1 << 20, 1),
+        allowance: Allowance::new(held, 1),
         doorbell: Doorbell::new().unwrap(),
     };
     let lane = Rc::new(Lane::new(Arc::new(application), 0));

@@ -1,9 +1,13 @@
 //! Applications that lie (I8): each is detached with one reason, and nobody else notices.
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use super::double::{Double, Scene, echoes, peer};
+use super::caller::Caller;
+use super::double::{Double, Scene, attachment, echoes, peer};
+use super::messages;
+use super::registry::Attachment;
 use crate::job::Event;
 use crate::shm::geometry::EVENTS;
 use crate::shm::job::{Asked, Request};
@@ -296,6 +300,89 @@ fn a_segment_written_all_over_while_traffic_flows_harms_nobody_else() {
     let granted = |event: &Event| matches!(event, Event::Exited { .. });
     assert!(!scene.events.iter().any(granted), "{:?}", scene.events);
     scene.stop();
+}
+
+#[test]
+fn a_slot_and_rings_of_a_session_written_all_over_while_messages_flow_harm_nobody_else() {
+    let mut scene = Scene::new();
+    let mut honest = scene.attach("honest");
+    let address = messages::listen(&mut scene, &mut honest);
+    let mut client = Caller::new(address);
+    let honest_slot = client.open(&mut scene, &mut honest);
+    let mut seed = 11;
+    for round in 0..60 {
+        let linger = Duration::ZERO;
+        let mut liar =
+            scene.attach_as(Attachment { linger, ..attachment(&format!("liar {round}")) });
+        let address = messages::listen(&mut scene, &mut liar);
+        let mut caller = Caller::new(address);
+        let slot = caller.open(&mut scene, &mut liar);
+        let generation = liar.status(slot).generation;
+        let (entry, mut committed) = (u64::from(generation) << 32 | u64::from(slot), 0);
+        (0..4).for_each(|tid| caller.send(tid, &[3; 900]));
+        for tid in 0..100 {
+            // Something true between the lies.
+            if tid % 8 == 0 {
+                let bytes = messages::whole(tid, 100);
+                liar.segment.send_ring(slot).write(committed, &bytes);
+                committed += bytes.len() as u64;
+                let shared = &liar.segment.slot(slot).of_application;
+                shared.committed.store(committed, Ordering::Release);
+            }
+            if tid % 32 >= 8 {
+                scribble_on_session(&liar, slot, &mut seed, round % 3);
+            }
+            if liar.segment.slot(slot).flags.down.raise(generation) {
+                // Nobody takes it from who is detached.
+                let _ = liar.down.push(liar.segment.down(0), [entry]);
+            }
+            liar.wake();
+            // Whatever its peer is told, it is msgr2.
+            caller.turn();
+        }
+        messages::converses(&mut scene, &mut honest, &mut client, honest_slot);
+        // It has been detached, or it dies now.
+        liar.die(&mut scene);
+    }
+    let mut detached = HashSet::new();
+    for event in &scene.events {
+        let Event::Detached { application, reason } = event else { panic!("{event:?}") };
+        assert!(!reason.is_empty() && *application != honest.id, "{event:?}");
+        assert!(detached.insert(*application), "{event:?}: it is said once");
+    }
+    assert!(detached.len() > 10, "{}: they are found out", detached.len());
+    scene.stop();
+}
+
+/// Writes something into the slot of a session or its rings.
+fn scribble_on_session(liar: &Double, slot: u32, seed: &mut u64, kind: u32) {
+    let mut next = || scramble(seed);
+    let value = match kind {
+        0 => next(),
+        1 => next() % 8,
+        _ => next() % 8192,
+    };
+    let (shared, segment) = (liar.segment.slot(slot), &liar.segment);
+    let words = [
+        &shared.of_application.consumed,
+        &shared.of_application.committed,
+        &shared.of_application.send_base,
+        &shared.of_application.ending,
+        &shared.of_application.intent,
+        &shared.of_application.intent_consumed,
+        &shared.of_application.intent_committed,
+        &shared.of_daemon.status,
+        &shared.of_daemon.received,
+        &shared.of_daemon.sent,
+        &shared.of_daemon.receive_base,
+    ];
+    // Mostly into the parts: what begins one lies at a multiple of 8.
+    match next() % 32 {
+        0 => words[(next() % 11) as usize].store(value, Ordering::Release),
+        1 => shared.of_application.committed.store(next() % 4096, Ordering::Release),
+        at if at % 4 == 2 => segment.receive_ring(slot).write(next() % 4096, &value.to_le_bytes()),
+        _ => segment.send_ring(slot).write(next() % 512 * 8, &value.to_le_bytes()),
+    }
 }
 
 /// Writes something somewhere: anything, small numbers, or what is nearly right.

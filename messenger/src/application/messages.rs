@@ -15,8 +15,8 @@ use crate::shm::job::{Asked, Told};
 use crate::shm::part::{ENVELOPE_BYTES, Envelope, Notice};
 use crate::shm::sync::Ordering;
 
-const FIRST: u8 = 1;
-const LAST: u8 = 2;
+pub(super) const FIRST: u8 = 1;
+pub(super) const LAST: u8 = 2;
 const BOTH: u8 = FIRST | LAST;
 const MESSAGE: u8 = 1;
 
@@ -24,7 +24,7 @@ const MESSAGE: u8 = 1;
 const LARGEST: u32 = 10_000;
 
 /// The application is an OSD, and listens.
-fn listen(scene: &mut Scene, application: &mut Double) -> SocketAddr {
+pub(super) fn listen(scene: &mut Scene, application: &mut Double) -> SocketAddr {
     let entity = Entity {
         kind: EntityType::OSD,
         id: EntityName::new("0").unwrap(),
@@ -58,12 +58,12 @@ fn envelope(tid: u64, lengths: [u32; 3]) -> Vec<u8> {
 }
 
 /// The first part of a message that says these lengths, with so many bytes of it.
-fn first(flags: u8, tid: u64, lengths: [u32; 3], here: u32) -> Vec<u8> {
+pub(super) fn first(flags: u8, tid: u64, lengths: [u32; 3], here: u32) -> Vec<u8> {
     let rest = [envelope(tid, lengths), vec![7; here as usize]].concat();
     part(MESSAGE, flags, ENVELOPE_BYTES + here, &rest)
 }
 
-fn more(flags: u8, here: u32) -> Vec<u8> {
+pub(super) fn more(flags: u8, here: u32) -> Vec<u8> {
     part(MESSAGE, flags, here, &vec![7; here as usize])
 }
 
@@ -116,7 +116,12 @@ fn lies() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// One message to an application, and one back.
-fn converses(scene: &mut Scene, application: &mut Double, caller: &mut Caller, slot: u32) {
+pub(super) fn converses(
+    scene: &mut Scene,
+    application: &mut Double,
+    caller: &mut Caller,
+    slot: u32,
+) {
     let (before, tid) = (application.received(slot), caller.received.len() as u64);
     caller.send(tid, b"how are you");
     scene.until("it is received", |_| {

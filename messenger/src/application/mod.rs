@@ -33,7 +33,11 @@ mod entities_tests;
 #[cfg(test)]
 mod entity_tests;
 mod fault;
+#[cfg(test)]
+mod held_tests;
 mod hosting;
+#[cfg(test)]
+mod hosting_tests;
 mod identity;
 mod lane;
 #[cfg(test)]

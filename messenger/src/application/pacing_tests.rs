@@ -87,6 +87,29 @@ fn all_that_waits_for_room_arrives_once_there_is_some() {
 }
 
 #[test]
+fn whoever_holds_nothing_more_goes_on_though_another_holds_all_there_is() {
+    let mut scene = scene();
+    let mut client = scene.attach_as(with_rings("client", Duration::ZERO));
+    let mut server = scene.attach_as(with_rings("server", Duration::ZERO));
+    // It never says anything.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    connect(&mut client, EntityPolicy::LosslessClient, mute.local_addr().unwrap());
+    scene.until("it is being made", |_| (client.status(0).generation == 1).then_some(()));
+    flood(&mut scene, &mut client, 0);
+    let address = listen(&mut scene, &mut server, EntityPolicy::StatefulServer);
+    client.ask(3, Asked::ConnectAs { entity: 1, address, peer: None, patience: Patience::Usual });
+    let open = |it: &Double, slot| it.status(slot).state == State::Open;
+    scene.until("it is open", |_| (open(&client, 1) && open(&server, 0)).then_some(()));
+    let sent = flood(&mut scene, &mut client, 1);
+    let (mut reader, mut taken) = (PartReader::new(1 << 20), 0);
+    scene.until("all have arrived", |_| {
+        taken += take(&mut server, &mut reader, 0);
+        (taken == sent).then_some(())
+    });
+    scene.stop();
+}
+
+#[test]
 fn a_session_moves_no_more_in_a_turn_than_it_may_and_goes_on_in_the_next() {
     let geometry = Geometry::new(1, 4, RING, RING).unwrap();
     let application = Arc::new(Application {

@@ -125,5 +125,11 @@ mod tests {
         strangers.remove(first);
         assert_eq!(strangers.add(last, one, 52), None, "the same again");
         assert_eq!(strangers.first().map(|it| it.1), Some(2));
+        // However its address is written.
+        for n in 1..OF_ADDRESS as u64 {
+            let written = if n % 2 == 0 { other } else { "10.0.0.2".parse().unwrap() };
+            assert_eq!(strangers.add(id(), written, 100 + n), None);
+        }
+        assert!(strangers.add(id(), other, 200).is_some());
     }
 }

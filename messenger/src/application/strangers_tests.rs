@@ -8,10 +8,11 @@ use nix::errno::Errno;
 
 use super::caller::Caller;
 use super::double::{Double, Scene, attachment};
-use super::entity_tests::listen;
+use super::entity_tests::{entity, listen};
 use super::registry::Attachment;
 use crate::msgr2::Policy;
-use crate::shm::entity::EntityPolicy;
+use crate::shm::entity::{Entity, EntityName, EntityPolicy};
+use crate::shm::job::{Asked, Told};
 use crate::shm::status::State;
 use crate::shm::sync::Ordering;
 
@@ -102,5 +103,74 @@ fn of_one_address_few_are_kept() {
     for slot in 4..20 {
         assert_eq!(server.status(slot).state, State::Open, "{slot}");
     }
+    scene.stop();
+}
+
+/// Waits until a caller that has gone is missed.
+fn missed(scene: &mut Scene, server: &Double, slot: u32) {
+    scene.until("its stream is lost", |_| (server.received(slot) > 0).then_some(()));
+}
+
+#[test]
+fn they_go_once_less_than_an_eighth_of_the_slots_is_free() {
+    let mut scene = Scene::new();
+    let mut server = scene.attach_as(Attachment { slots: 16, ..attachment("server") });
+    let address = listen(&mut scene, &mut server, EntityPolicy::StatefulServer);
+    let mut seen = HashSet::new();
+    let mut open = |scene: &mut Scene, server: &mut Double, name| {
+        let mut caller = call(address, name);
+        let slot = open(scene, server, &mut caller, &mut seen);
+        (slot, caller)
+    };
+    let mut callers: Vec<_> = (1..=13).map(|name| open(&mut scene, &mut server, name)).collect();
+    let (first, _) = callers.remove(0);
+    missed(&mut scene, &server, first);
+    let (slot, mut caller) = open(&mut scene, &mut server, 14);
+    caller.send(1, b"hello");
+    scene.until("it is received", |_| {
+        caller.turn();
+        (server.received(slot) > 0).then_some(())
+    });
+    assert_eq!(server.status(first).state, State::Open, "two of sixteen are free");
+    callers.push(open(&mut scene, &mut server, 15));
+    becomes(&mut scene, &server, first, State::Closed);
+    close(&mut server, first);
+    becomes(&mut scene, &server, first, State::Free);
+    // Nor does anybody stay who leaves when it is so already.
+    callers.push(open(&mut scene, &mut server, 16));
+    assert!(callers.iter().all(|(slot, _)| server.status(*slot).state == State::Open));
+    let (last, _) = callers.remove(0);
+    becomes(&mut scene, &server, last, State::Closed);
+    scene.stop();
+}
+
+#[test]
+fn of_several_entities_the_one_that_has_been_gone_longest_goes_first() {
+    let mut scene = Scene::new();
+    let mut server = scene.attach_as(Attachment { slots: 4, ..attachment("server") });
+    let address = listen(&mut scene, &mut server, EntityPolicy::StatefulServer);
+    let other =
+        Entity { id: EntityName::new("1").unwrap(), ..entity(EntityPolicy::StatefulServer) };
+    server.ask(3, Asked::Entity(other));
+    let any = "127.0.0.1:0".parse().unwrap();
+    server.ask(4, Asked::ListenAs { entity: 3, address: any, backlog: 0 });
+    let other = match scene.until("it listens", |_| server.told()).told {
+        Told::ListeningAs { address } => address,
+        told => panic!("{told:?}"),
+    };
+    let mut seen = HashSet::new();
+    let mut gone = |scene: &mut Scene, server: &mut Double, address, name| {
+        let slot = open(scene, server, &mut call(address, name), &mut seen);
+        missed(scene, server, slot);
+        slot
+    };
+    let first = gone(&mut scene, &mut server, other, 1);
+    let second = gone(&mut scene, &mut server, address, 2);
+    let mut callers = [3, 4].map(|name| call(address, name));
+    for caller in &mut callers {
+        open(&mut scene, &mut server, caller, &mut seen);
+    }
+    becomes(&mut scene, &server, first, State::Closed);
+    assert_eq!(server.status(second).state, State::Open);
     scene.stop();
 }

@@ -416,4 +416,43 @@ mod tests {
         let error = decode(&wire).unwrap_err();
         assert!(matches!(error.rule, Rule::SegmentCrc { segment: 3, .. }), "{error}");
     }
+
+    #[test]
+    fn only_an_empty_segment_may_have_no_crc_and_it_may_have_that_of_nothing() {
+        let segments: [&[u8]; SEGMENTS] = [&[7; 41], b"front", b"", b"data"];
+        let envelope = Envelope::new(Tag::Message, &segments);
+        let wire: Vec<u8> =
+            envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect();
+        let decode = |segment: usize, crc: [u8; CRC]| {
+            let mut wire = wire.clone();
+            let at = wire.len() - EPILOGUE + 1 + (segment - 1) * CRC;
+            wire[at..][..CRC].copy_from_slice(&crc);
+            let whole = FrameDecoder::new(Limits::default()).decode(&mut &wire[..])?.is_some();
+            let mut decoder = FrameDecoder::new(Limits::default());
+            let mut pieces = wire.chunks(10).map(|mut piece| decoder.decode(&mut piece));
+            Ok::<_, Violation>(whole && pieces.any(|came| came.is_ok_and(|it| it.is_some())))
+        };
+        let of_nothing = crc::segment(b"").to_le_bytes();
+        assert_eq!(decode(2, [0; CRC]), Ok(true));
+        assert_eq!(decode(2, of_nothing), Ok(true));
+        for (segment, crc) in [(1, [0; CRC]), (3, [0; CRC]), (1, of_nothing), (2, [1; CRC])] {
+            assert!(decode(segment, crc).is_err(), "{segment}: {crc:?}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_behind_a_frame_that_was_given_up_in_pieces() {
+        let segments: [&[u8]; SEGMENTS] = [&[7; 41], b"front", b"", b"data"];
+        let envelope = Envelope::new(Tag::Message, &segments);
+        let mut wire: Vec<u8> =
+            envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect();
+        let late = wire.len() - EPILOGUE;
+        wire[late] = ABORTED;
+        let mut decoder = FrameDecoder::new(Limits::default());
+        assert!(decoder.decode(&mut &wire[..50]).unwrap().is_none());
+        decoder.set_limits(Limits { data_bytes: 3, ..Limits::default() });
+        let rest = [&wire[50..], &wire[..]].concat();
+        let error = decoder.decode(&mut &rest[..]).unwrap_err();
+        assert_eq!(error.rule, Rule::SegmentLength { segment: 3, length: 4, limit: 3 });
+    }
 }

@@ -97,5 +97,9 @@ mod tests {
         }
         let header = MessageHeader { data_pre_padding: 0x0102_0304, ..Default::default() };
         assert_eq!(header.encode()[22..26], [4, 3, 2, 1]);
+        for length in [0, MessageHeader::BYTES - 1, MessageHeader::BYTES + 1] {
+            let decoded = MessageHeader::decode(&vec![0; length]);
+            assert_eq!(decoded, Err(Rule::HeaderLength(length as u32)));
+        }
     }
 }

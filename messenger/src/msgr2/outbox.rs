@@ -204,6 +204,10 @@ mod tests {
         other.await_end();
         assert_eq!(outbox.reset(), 2);
         assert_eq!((tally.bytes(), other.bytes()), (2 * (10 + OVERHEAD), tally.bytes()));
+        // What comes after a reset counts, too.
+        outbox.push(message(10)).unwrap();
+        assert_eq!(tally.bytes(), 3 * (10 + OVERHEAD));
+        drop(outbox);
         other.next_to_forget().unwrap();
         assert!(!other.take_relief());
         drop(other);
@@ -220,5 +224,15 @@ mod tests {
         outbox.next_to_forget().unwrap();
         assert!(outbox.take_relief());
         assert!(!outbox.take_relief());
+    }
+
+    #[test]
+    fn it_is_full_with_its_limit_and_who_was_told_so_is_told_of_a_reset() {
+        let mut outbox = Outbox::new(2 * (10 + OVERHEAD), Tally::default());
+        outbox.push(message(10)).unwrap();
+        outbox.push(message(10)).unwrap();
+        assert!(outbox.push(message(0)).is_err());
+        assert_eq!(outbox.reset(), 2);
+        assert!(outbox.take_relief());
     }
 }

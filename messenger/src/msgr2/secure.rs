@@ -485,30 +485,134 @@ mod tests {
         (sealer, decoder)
     }
 
+    /// The units of a frame or several as they are, sealed.
+    fn sealed(units: &[&[u8]]) -> Vec<u8> {
+        let (mut sealer, mut bytes) = (pair().0, Vec::new());
+        for bytes_of_unit in units {
+            let mut unit = sealer.direction.seal(&mut bytes).unwrap();
+            unit.put(bytes_of_unit).unwrap();
+            unit.end().unwrap();
+        }
+        bytes
+    }
+
+    /// The first unit of a frame with these lengths, with ones in segment 0.
+    fn first_unit(tag: Tag, lengths: [u32; SEGMENTS]) -> Vec<u8> {
+        let mut unit = Preamble::new(tag, lengths).encode().to_vec();
+        unit.resize(preamble::BYTES + INLINE.min(lengths[0] as usize), 1);
+        unit.resize(FIRST, 0);
+        unit
+    }
+
+    /// So many ones, padded.
+    fn ones(count: usize) -> Vec<u8> {
+        let mut bytes = vec![1; count];
+        bytes.resize(padded(count), 0);
+        bytes
+    }
+
+    /// A frame of a first and a second unit, and one of a first and a third.
+    fn frames() -> [Vec<Vec<u8>>; 2] {
+        let third = [ones(20), ones(17), epilogue().to_vec()].concat();
+        [
+            vec![first_unit(Tag::AuthRequest, [50, 0, 0, 0]), ones(2)],
+            vec![first_unit(Tag::Message, [41, 20, 0, 17]), third],
+        ]
+    }
+
+    /// Whether it is a frame.
+    fn decode(units: &[Vec<u8>]) -> Result<bool, Rule> {
+        let bytes = sealed(&units.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let frame = pair().1.decode(&mut &bytes[..]).map_err(|error| error.rule)?;
+        Ok(frame.is_some())
+    }
+
     #[test]
-    fn a_changed_byte_anywhere_shows() {
-        let header = [3; 41];
-        let mut bytes = Vec::new();
-        pair().0.seal(Tag::Message, &[&header, &[1; 20], &[], &[2; 50]], &mut bytes).unwrap();
-        for at in 0..bytes.len() {
-            let (_, mut decoder) = pair();
-            let mut bytes = bytes.clone();
-            bytes[at] ^= 1;
-            let error = decoder.decode(&mut &bytes[..]).unwrap_err();
-            assert!(matches!(error.rule, Rule::Seal(_)), "{at}: {error}");
+    fn a_changed_byte_anywhere_shows_with_the_tag_of_its_unit_and_not_before() {
+        for (units, last) in frames().into_iter().zip([2, 3]) {
+            assert_eq!(decode(&units), Ok(true));
+            let bytes = sealed(&[&units[0], &units[1]]);
+            for at in 0..bytes.len() {
+                let (_, mut decoder) = pair();
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1;
+                let first = FIRST + TAG;
+                let (unit, end) = if at < first { (1, first) } else { (last, bytes.len()) };
+                for (n, mut byte) in bytes[..end].chunks(1).enumerate() {
+                    let came = decoder.decode(&mut byte).map(|frame| frame.is_some());
+                    let expected = if n + 1 == end { Err(Rule::Seal(unit)) } else { Ok(false) };
+                    assert_eq!(came.map_err(|error| error.rule), expected, "{at}: {n}");
+                }
+            }
         }
     }
 
     #[test]
     fn padding_that_carries_something_is_refused() {
-        let (mut sealer, mut decoder) = pair();
-        let mut bytes = Vec::new();
-        let mut unit = sealer.direction.seal(&mut bytes).unwrap();
-        unit.put(&Preamble::new(Tag::Ack, [8, 0, 0, 0]).encode()).unwrap();
-        unit.put(&[0, 0, 0, 0, 0, 0, 0, 0, 1]).unwrap();
-        unit.pad_to(FIRST);
-        unit.end().unwrap();
-        let error = decoder.decode(&mut &bytes[..]).unwrap_err();
-        assert_eq!(error, Violation { tag: Some(Tag::Ack), rule: Rule::Padding });
+        let [control, message] = frames();
+        // Of segment 0 in the second unit; of it in the first, of two more, and behind the late status.
+        let of_control = [(1, 2), (1, 15)];
+        let of_message = [(0, 73), (0, 79), (1, 20), (1, 31), (1, 49), (1, 63), (1, 65), (1, 79)];
+        for (units, places) in [(control, &of_control[..]), (message, &of_message[..])] {
+            for (unit, at) in places {
+                let mut units = units.clone();
+                units[*unit][*at] = 1;
+                assert_eq!(decode(&units), Err(Rule::Padding), "{unit}: {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_its_sender_gave_up_does_not_count_and_the_next_does() {
+        let [_, mut units] = frames();
+        let status = units[1].len() - EPILOGUE;
+        units[1][status] = 3;
+        assert_eq!(decode(&units), Err(Rule::LateStatus(3)));
+        units[1][status] = 1;
+        assert_eq!(decode(&units), Ok(false));
+        units.push(first_unit(Tag::Ack, [8, 0, 0, 0]));
+        assert_eq!(decode(&units), Ok(true));
+    }
+
+    #[test]
+    fn what_is_announced_is_no_memory_before_it_comes() {
+        for (tag, lengths) in
+            [(Tag::AuthRequest, [1 << 20, 0, 0, 0]), (Tag::Message, [41, 0, 0, 100 << 20])]
+        {
+            let mut decoder = pair().1;
+            let bytes = sealed(&[&first_unit(tag, lengths), &[0; 1000]]);
+            for piece in bytes.chunks(100) {
+                assert!(decoder.decode(&mut &piece[..]).unwrap().is_none());
+                assert!(decoder.plain.capacity() <= 64 << 10, "{}", decoder.plain.capacity());
+            }
+            assert!(decoder.plain.len() > 1000);
+        }
+    }
+
+    #[test]
+    fn it_is_within_a_frame_from_its_first_byte_to_its_last() {
+        for units in frames() {
+            let mut decoder = pair().1;
+            let bytes = sealed(&[&units[0], &units[1]]);
+            assert!(!decoder.is_within_frame());
+            for (n, mut byte) in bytes.chunks(1).enumerate() {
+                let came = decoder.decode(&mut byte).unwrap().is_some();
+                assert_eq!((came, decoder.is_within_frame()), (n + 1 == bytes.len(), !came));
+            }
+        }
+    }
+
+    #[test]
+    fn limits_hold_for_the_frames_that_begin_from_now_on() {
+        let [_, units] = frames();
+        let bytes = sealed(&[&units[0], &units[1], &units[0]]);
+        let mut decoder = pair().1;
+        let (first, others) = bytes.split_at(FIRST + TAG);
+        assert!(decoder.decode(&mut &first[..]).unwrap().is_none());
+        decoder.set_limits(Limits { data_bytes: 16, ..Limits::default() });
+        let mut others = others;
+        assert!(decoder.decode(&mut others).unwrap().is_some());
+        let error = decoder.decode(&mut others).unwrap_err();
+        assert_eq!(error.rule, Rule::SegmentLength { segment: 3, length: 17, limit: 16 });
     }
 }

@@ -12,6 +12,13 @@ fn segments() -> impl Strategy<Value = [Vec<u8>; SEGMENTS]> {
         .prop_map(|(header, front, middle, data)| [header, front, middle, data])
 }
 
+/// Short ones, of which some are empty, with a header.
+fn short_segments() -> impl Strategy<Value = [Vec<u8>; SEGMENTS]> {
+    let segment = || prop_oneof![Just(Vec::new()), vec(any::<u8>(), 1..100)];
+    (vec(any::<u8>(), 41), segment(), segment(), segment())
+        .prop_map(|(header, front, middle, data)| [header, front, middle, data])
+}
+
 fn socket() -> impl Strategy<Value = Option<std::net::SocketAddr>> {
     prop_oneof![
         Just(None),
@@ -172,7 +179,7 @@ proptest! {
 
     #[test]
     fn a_changed_byte_never_goes_unnoticed(
-        segments in segments(),
+        segments in prop_oneof![segments(), short_segments()],
         at: prop::sample::Index,
         with in 1..=u8::MAX,
     ) {
@@ -186,5 +193,57 @@ proptest! {
         prop_assume!(segments[1..].iter().all(|s| s.is_empty()) || at != late_status);
         bytes[at] ^= with;
         prop_assert!(FrameDecoder::new(Limits::default()).decode(&mut &bytes[..]).is_err());
+    }
+
+    /// Whole frames are looked at in another way than frames in pieces, and come to the same.
+    #[test]
+    fn in_one_piece_or_byte_by_byte_it_is_the_same(
+        frames in vec(short_segments(), 1..4),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        status in prop_oneof![Just(0xe_u8), Just(0x1), any::<u8>()],
+        zeros: bool,
+        limit in 0..120_u32,
+    ) {
+        let mut bytes = Vec::new();
+        for segments in &frames {
+            let segments = segments.each_ref().map(Vec::as_slice);
+            let envelope = Envelope::new(Tag::Message, &segments);
+            envelope.slices(&segments).iter().for_each(|slice| bytes.extend_from_slice(slice));
+            if let Some(epilogue) = bytes.len().checked_sub(envelope.epilogue().len())
+                && let [late, crcs @ ..] = &mut bytes[epilogue..]
+            {
+                *late = status;
+                // As others write what an empty segment has.
+                for (segment, crc) in segments[1..].iter().zip(crcs.chunks_mut(4)) {
+                    if zeros && segment.is_empty() {
+                        crc.fill(0);
+                    }
+                }
+            }
+        }
+        for (at, with) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] ^= with;
+        }
+        let limits = Limits { data_bytes: limit, ..Limits::default() };
+        let decode = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+            let mut decoder = FrameDecoder::new(limits);
+            let mut found = Vec::new();
+            for mut piece in pieces {
+                loop {
+                    match decoder.decode(&mut piece) {
+                        Ok(None) => break,
+                        Ok(Some(frame)) => {
+                            found.push((frame.tag, frame.segments.map(|it| it.to_vec())));
+                        }
+                        Err(error) => return (found, Some(error)),
+                    }
+                }
+            }
+            (found, None)
+        };
+        let whole = decode(&mut [&bytes[..]].into_iter());
+        prop_assert_eq!(&whole, &decode(&mut bytes.chunks(1)));
+        prop_assert_eq!(&whole, &decode(&mut bytes.chunks(37)));
     }
 }

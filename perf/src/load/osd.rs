@@ -258,3 +258,69 @@ impl<'a> Load<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vmsgr_messenger::{Bound, Event, Job, Messenger, OsdNullOptions, Service};
+    use vmsgr_reactor::CoreMask;
+
+    use super::*;
+
+    /// An OSD that stores nothing, and where it listens.
+    fn osd() -> (Messenger, SocketAddr) {
+        let mut messenger =
+            Messenger::start(&CoreMask::first().unwrap(), Default::default()).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let bound = Bound::bind(any, messenger.cores(), &Default::default()).unwrap();
+        let address = bound.address();
+        let service = Service::OsdNull(OsdNullOptions::default());
+        messenger.submit(Job::Listen { bound, service }).unwrap();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            messenger.publish();
+            match messenger.take() {
+                Some(Event::Listening { .. }) => return (messenger, address),
+                other => assert!(Instant::now() < end, "it does not listen: {other:?}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_a_late_generator_asks_for_late_counts_from_when_it_was_due() {
+        let (mut messenger, address) = osd();
+        let options = OsdOptions {
+            address,
+            connections: 2,
+            depth: 1,
+            rate: Some(100.0),
+            size: 100,
+            read_fraction: 0.0,
+            duration: Duration::ZERO,
+            warm_up: Duration::ZERO,
+            core: None,
+            servers: Vec::new(),
+            probe: None,
+        };
+        let stop = AtomicBool::new(false);
+        let mut load = Load::connect(&options, &stop).unwrap();
+        load.pace = None;
+        while !load.clients.iter().all(Client::is_open) {
+            load.turn().unwrap();
+        }
+        // It was somewhere else for ten seconds, in which a thousand operations were due.
+        let since = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        load.pace = Some(Pace::new(100.0, since));
+        load.ask_for_what_is_due().unwrap();
+        load.pace = None;
+        while load.outstanding() > 0 {
+            load.turn().unwrap();
+        }
+        assert!((1000..1100).contains(&load.replies()), "{}", load.replies());
+        let latency = load.tally.latency.percentiles();
+        assert!(latency.max_us >= 10e6 && latency.p50_us >= 4e6, "{latency:?}");
+        messenger.drain(Duration::ZERO);
+        messenger.publish();
+        messenger.join();
+    }
+}
