@@ -27,7 +27,7 @@ use crate::shm::ring::{Pusher, Taker};
 use crate::shm::segment::Segment;
 use crate::shm::status::{State, Status};
 use crate::shm::sync::{Ordering, full_fence};
-use crate::shm::{Permissions, Policy, Users};
+use crate::shm::{Allow, Permissions, Policy, Users};
 use crate::worker::Worker;
 
 /// A worker that no messenger drives, and its lane to an application with so many slots.
@@ -140,8 +140,11 @@ impl Scene {
     }
 }
 
+/// To this machine alone: those who lie may ask for anything.
 pub(crate) fn permissions() -> Permissions {
-    Policy::new(vec![crate::shm::Allow::anything(Users::Any)]).attach(0).unwrap()
+    let rules: Vec<_> = ["127.0.0.0/8:*", "[::1]:*"].map(|rule| rule.parse().unwrap()).into();
+    let allow = Allow { users: Users::Any, listen: rules.clone(), connect: rules };
+    Policy::new(vec![allow]).attach(0).unwrap()
 }
 
 pub(crate) fn attachment(name: &str) -> Attachment {

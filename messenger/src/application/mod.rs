@@ -53,6 +53,8 @@ mod places;
 mod pool;
 pub(crate) mod registry;
 mod requests;
+#[cfg(test)]
+mod scribbles;
 mod send_ring;
 mod served;
 mod service;

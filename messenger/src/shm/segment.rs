@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::byte_ring::ByteRing;
 use super::geometry::{EVENTS, Geometry, JOBS};
@@ -95,6 +95,14 @@ impl Segment {
 
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// Any word, for who writes where nothing of it is to be written.
+    #[cfg(test)]
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.geometry.segment_bytes() / size_of::<AtomicU64>());
+        // SAFETY: within the segment, and aligned as it is.
+        unsafe { self.at(index * size_of::<AtomicU64>()) }
     }
 
     /// # Safety
@@ -219,17 +227,37 @@ impl Drop for Segment {
     }
 }
 
+/// Bytes before and behind a mapping that nobody may touch: a page of any size that there is.
+const GUARD: usize = 64 << 10;
+
+/// Between two guards, so that nothing of ours lies beside what an application may be wrong about.
 fn map(memory: &File, bytes: usize) -> io::Result<NonNull<u8>> {
-    let length = NonZeroUsize::new(bytes).expect("a segment is not empty");
-    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let size = |bytes: Option<usize>| {
+        let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
+        bytes.and_then(NonZeroUsize::new).ok_or_else(too_large)
+    };
+    let (length, all) = (size(Some(bytes))?, size(bytes.checked_add(2 * GUARD))?);
     // SAFETY: a new mapping, at an address of the kernel's choice, over nothing of ours.
-    let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, memory, 0)? };
-    Ok(start.cast())
+    let reserved =
+        unsafe { mmap_anonymous(None, all, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE)? };
+    // SAFETY: so many bytes behind its beginning are still of it.
+    let start = unsafe { reserved.cast::<u8>().add(GUARD) };
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
+    // SAFETY: over what was reserved for it a moment ago, and nothing else.
+    match unsafe { mmap(Some(start.addr()), length, protection, flags, memory, 0) } {
+        Ok(_) => Ok(start),
+        Err(error) => {
+            unmap(start, bytes);
+            Err(error.into())
+        }
+    }
 }
 
 fn unmap(start: NonNull<u8>, bytes: usize) {
-    // SAFETY: mapped by `map` with this length, and nobody has a reference into it any more.
-    if let Err(error) = unsafe { munmap(start.cast(), bytes) } {
+    // SAFETY: mapped by `map` with this length, between its guards, and nobody has a reference into it
+    // any more.
+    if let Err(error) = unsafe { munmap(start.sub(GUARD).cast(), bytes + 2 * GUARD) } {
         log::error!("a segment cannot be unmapped: {error}");
     }
 }
@@ -252,6 +280,23 @@ mod tests {
         assert_eq!(&read, b"x");
         let file = File::from(memory.try_clone().unwrap());
         assert!(file.set_len(0).is_err() && file.set_len(1 << 40).is_err());
+    }
+
+    #[test]
+    fn nothing_lies_beside_a_segment_that_could_be_read() {
+        let geometry = Geometry::new(1, 1, 4096, 4096).unwrap();
+        let (ours, _memory) = Segment::create(geometry).unwrap();
+        let start = ours.start.addr().get();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        for address in [start - 1, start - GUARD, start + geometry.segment_bytes() + GUARD - 1] {
+            let line = maps.lines().find(|line| {
+                let (from, rest) = line.split_once('-').unwrap();
+                let to = rest.split_once(' ').unwrap().0;
+                let [from, to] = [from, to].map(|it| usize::from_str_radix(it, 16).unwrap());
+                (from..to).contains(&address)
+            });
+            assert!(line.is_some_and(|line| line.contains(" ---p ")), "{line:?}");
+        }
     }
 
     #[test]
