@@ -22,6 +22,8 @@ pub(crate) struct Caller {
     session: SessionId,
     stream: StreamId,
     socket: TcpStream,
+    /// It knows that it has a session.
+    pub(crate) opened: bool,
     /// What has come: the tid and the data of each message.
     pub(crate) received: Vec<(u64, Vec<u8>)>,
     /// How its stream has ended: in order (`Ok`), or with an error.
@@ -46,7 +48,25 @@ impl Caller {
         let stream = endpoint.connected(session, now).unwrap();
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nonblocking(true).unwrap();
-        Self { endpoint, session, stream, socket, received: Vec::new(), end: None }
+        let (opened, received, end) = Default::default();
+        Self { endpoint, session, stream, socket, opened, received, end }
+    }
+
+    /// Its stream breaks, and is made again. It has something to say.
+    pub(crate) fn comes_back(&mut self) {
+        let (mut now, address) = (Instant::now(), self.socket.peer_addr().unwrap());
+        self.socket = TcpStream::connect(address).unwrap();
+        self.socket.set_nonblocking(true).unwrap();
+        self.endpoint.closed(self.stream, now);
+        while self.endpoint.poll_event().is_some() {}
+        self.stream = loop {
+            if let Some(stream) = self.endpoint.connected(self.session, now) {
+                break stream;
+            }
+            // Nobody waits for this time: to its endpoint it is later.
+            now = self.endpoint.deadline().expect("it tries again");
+            self.endpoint.handle_timeout(now);
+        };
     }
 
     pub(crate) fn send(&mut self, tid: u64, data: &[u8]) {
@@ -60,8 +80,10 @@ impl Caller {
     pub(crate) fn turn(&mut self) {
         while self.end.is_none() && (self.write() || self.read()) {}
         while let Some(event) = self.endpoint.poll_event() {
-            if let Event::Close { error, .. } = event {
-                panic!("{error}");
+            match event {
+                Event::Close { error, .. } => panic!("{error}"),
+                Event::Opened { .. } => self.opened = true,
+                _ => {}
             }
         }
     }

@@ -52,17 +52,21 @@ fn has_entities(tested: &mut Loop<Worker>, lane: &Lane) -> bool {
 }
 
 #[test]
-fn who_is_handed_over_to_an_entity_of_an_application_that_is_gone_is_reset() {
-    let (mut tested, lane) = worker_alone(4);
-    lane.retire();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = Blocking::connect(listener.local_addr().unwrap()).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    hand_over(&mut tested, &lane, &listener);
-    assert!(!has_entities(&mut tested, &lane), "it is not made again");
-    let error = client.read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    assert_eq!(tested.handler().0.census.of(0), 0);
+fn who_is_handed_over_to_an_entity_that_is_gone_is_reset() {
+    // With its application, or before it.
+    let goes: [fn(&Lane); 2] = [Lane::retire, |lane| lane.end_entity(identity(lane).number)];
+    for go in goes {
+        let (mut tested, lane) = worker_alone(4);
+        go(&lane);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Blocking::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        hand_over(&mut tested, &lane, &listener);
+        assert!(!has_entities(&mut tested, &lane), "it is not made again");
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert_eq!(tested.handler().0.census.of(0), 0);
+    }
 }
 
 #[test]

@@ -174,3 +174,33 @@ fn of_several_entities_the_one_that_has_been_gone_longest_goes_first() {
     assert_eq!(server.status(second).state, State::Open);
     scene.stop();
 }
+
+#[test]
+fn whoever_has_come_back_is_no_stranger() {
+    let mut scene = Scene::new();
+    let mut server = scene.attach_as(Attachment { slots: 4, ..attachment("server") });
+    let address = listen(&mut scene, &mut server, EntityPolicy::StatefulServer);
+    let mut seen = HashSet::new();
+    let mut again = call(address, 1);
+    let first = open(&mut scene, &mut server, &mut again, &mut seen);
+    scene.until("it knows, too", |_| {
+        again.turn();
+        again.opened.then_some(())
+    });
+    again.send(1, b"who I am");
+    again.comes_back();
+    scene.until("its stream is lost and back, and its message is there", |_| {
+        again.turn();
+        (server.received(first) > 2 * 32).then_some(())
+    });
+    let mut callers = [2, 3, 4].map(|name| call(address, name));
+    let slots: Vec<_> =
+        callers.iter_mut().map(|caller| open(&mut scene, &mut server, caller, &mut seen)).collect();
+    callers[2].send(1, b"hello");
+    scene.until("it is received", |_| {
+        callers[2].turn();
+        (server.received(slots[2]) > 0).then_some(())
+    });
+    assert_eq!(server.status(first).state, State::Open);
+    scene.stop();
+}
