@@ -135,7 +135,11 @@ impl Scene {
 
     pub(crate) fn stop(mut self) {
         self.messenger.drain(Duration::ZERO);
-        self.messenger.publish();
+        // It may be behind much that is on its way.
+        self.until("its loop has ended", |scene| {
+            let ended = |event: &Event| matches!(event, Event::Exited { .. });
+            scene.events.iter().any(ended).then_some(())
+        });
         self.messenger.join();
     }
 }

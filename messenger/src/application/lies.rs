@@ -69,7 +69,10 @@ fn who_asks_without_end_keeps_nobody_waiting_and_nothing_grows() {
         rounds += 1;
         assert!(rounds < 1000, "cores are told more than they can hear");
     }
-    scene.until("the cores have caught up", |scene| scene.messenger.do_jobs().then_some(()));
+    scene.until("the cores have caught up", |scene| {
+        ask();
+        scene.messenger.do_jobs().then_some(())
+    });
     scene.stop();
 }
 
