@@ -45,6 +45,13 @@ impl Segment {
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
         let this = Self { start: map(&file, bytes)?, geometry };
+        this.write_header();
+        Ok((this, file.into()))
+    }
+
+    /// Says what this is, while nobody is attached.
+    fn write_header(&self) {
+        let geometry = &self.geometry;
         let header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -53,12 +60,11 @@ impl Segment {
             receive_ring_bytes: geometry.receive_ring_bytes,
             send_ring_bytes: geometry.send_ring_bytes,
             reserved: 0,
-            segment_bytes: bytes as u64,
+            segment_bytes: geometry.segment_bytes() as u64,
             epoch: AtomicU64::new(0),
         };
-        // SAFETY: the header lies at the beginning, and nobody else has the memory yet.
-        unsafe { this.start.cast::<Header>().write(header) };
-        Ok((this, file.into()))
+        // SAFETY: the header lies at the beginning; whoever reads it does so when it attaches.
+        unsafe { self.start.cast::<Header>().write(header) };
     }
 
     /// Maps the segment that the daemon has sent.
@@ -200,8 +206,10 @@ impl Segment {
         unsafe { ByteRing::new(self.start.add(at), self.geometry.send_ring_bytes) }
     }
 
-    /// Empties job and event ring and every ready ring, while nobody uses them.
+    /// Empties job and event ring while nobody uses them, and says anew what the segment is: whoever
+    /// had it before may have written over that.
     pub(crate) fn reset_control(&self) {
+        self.write_header();
         let control = self.control();
         let cursors = [
             &control.jobs_pushed,
