@@ -245,3 +245,20 @@ fn a_damaged_capture_is_said_and_what_came_before_is_shown() {
     assert_eq!(text(&output.stdout), "", "a table of nothing");
     assert_eq!(tap("/no/such/file").status.code(), Some(2));
 }
+
+#[test]
+fn a_folder_is_no_capture_and_standard_input_may_be_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().display().to_string();
+    let capture = format!("{FOLDER}none-crc.pcap");
+    // The tool has what its shell reads.
+    let from = |path: &str| {
+        vmsgrctl(&["sh", "-c", &format!("exec \"$0\" \"$@\" < '{path}'")], &["ceph-tap", "-"])
+    };
+    for output in [tap(&path), from(&path)] {
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).ends_with(": it is a directory\n"), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    assert_eq!(row(&from(&capture), "osd_op "), OPERATIONS);
+}

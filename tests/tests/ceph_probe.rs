@@ -1,6 +1,6 @@
 //! `vmsgrctl ceph-ping`: a real monitor and OSD, and all that is not one.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,9 @@ use vmsgr_messenger::msgr2::{
     FrameDecoder, Hello, Limits, MessageHeader, ServerIdent, Tag, Timestamp,
 };
 use vmsgr_tests::sockets::{Refusing, Unanswering};
-use vmsgr_tests::{MiniCeph, Namespace, Nginx, PATIENCE, Process, eventually, peer, run, vmsgrctl};
+use vmsgr_tests::{
+    Launch, MiniCeph, Namespace, Nginx, PATIENCE, Process, eventually, peer, run, vmsgrctl,
+};
 
 /// Asks, and returns the exit code and the object that was printed.
 fn ask(wrapper: &[&str], target: &str) -> (Option<i32>, Value) {
@@ -38,6 +40,13 @@ fn expect_round_trips(answer: &Value) {
     assert_eq!((&keepalive["sent"], &keepalive["answered"]), (&4.into(), &4.into()), "{answer}");
     let of = |name: &str| keepalive[name].as_f64().expect("a time");
     assert!(0.0 < of("min_ms") && of("min_ms") <= of("avg_ms") && of("avg_ms") <= of("max_ms"));
+    let daemon = ["connect_ms", "handshake_ms"].map(|name| &answer["daemon"][name]);
+    let trips = ["min_ms", "avg_ms", "max_ms", "mdev_ms"].map(|name| &keepalive[name]);
+    for time in daemon.iter().chain(&trips) {
+        let text = time.to_string();
+        let (_, behind_the_point) = text.split_once('.').expect("a number with a point");
+        assert!(behind_the_point.len() <= 3, "to the microsecond: {answer}");
+    }
 }
 
 #[test]
@@ -60,6 +69,7 @@ fn daemons_without_authentication_say_all_and_answer_keepalives() {
     expect_daemon(&answer, "osd", "none");
     assert!(answer["note"].as_str().is_some_and(|note| note.contains("nonce")), "{answer}");
     let (code, answer) = ask(&namespace.exec(), &format!("{}/1", cluster.env("CEPH_OSD_ADDR")));
+    assert!(answer["target"].as_str().is_some_and(|target| target.ends_with("/1")), "{answer}");
     assert_eq!((code, &answer["error"]["kind"]), (Some(1), &"nonce".into()), "{answer}");
 
     let words = ["ceph-ping", "-c2", "-i0", cluster.env("CEPH_MON_ADDR")];
@@ -127,6 +137,104 @@ fn what_is_no_ceph_daemon_is_named() {
         let (code, answer) = ask(&[], &address.to_string());
         assert_eq!((code, &answer["error"]["kind"]), (Some(4), &kind.into()), "{answer}");
     }
+}
+
+/// A server that says this to one client, all at once or a byte at a time, and then keeps the
+/// connection for as long as the client does.
+fn stalling(says: Vec<u8>, piece: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        client.set_nodelay(true).expect("a TCP socket has this option");
+        let between = Some(Duration::from_millis(50));
+        client.set_read_timeout(between).expect("a TCP socket has this option");
+        let mut pieces = says.chunks(piece);
+        loop {
+            // The client's banner comes first, and its end last.
+            match client.read(&mut [0; 100]) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let _ = pieces.next().map(|piece| client.write_all(piece));
+                }
+                Ok(0) | Err(_) => return,
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn who_stops_within_a_banner_has_said_nothing_foreign() {
+    let whole = banner(1, 0);
+    for (says, piece, code, kind, part) in [
+        (&whole[..4], 4, 4, "silent", "as Ceph's banner does, with 4 bytes"),
+        (&whole[..20], 20, 1, "handshake", "20 bytes of one"),
+        (&whole[..], 1, 1, "handshake", "no whole banner within 0.5 s"),
+    ] {
+        let address = stalling(says.to_vec(), piece).to_string();
+        let output = vmsgrctl(&[], &["ceph-ping", "--json", "-t0.5", &address]);
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("an object");
+        let error = &answer["error"];
+        assert_eq!((output.status.code(), &error["kind"]), (Some(code), &kind.into()), "{answer}");
+        assert!(error["text"].as_str().is_some_and(|text| text.contains(part)), "{answer}");
+    }
+    for (length, code, kind) in [(4, 4, "closed"), (20, 1, "handshake")] {
+        let said = whole[..length].to_vec();
+        let (rc, answer) = ask(&[], &saying(move |_| said.clone()).to_string());
+        assert_eq!((rc, &answer["error"]["kind"]), (Some(code), &kind.into()), "{answer}");
+    }
+}
+
+#[test]
+fn an_echo_is_no_ceph_daemon() {
+    let daemon = Launch::new(&["-l", "127.0.0.1:0=echo"]).start();
+    let address = daemon.address(0).to_string();
+    expect_kind(&[], &address, "echo");
+    let text = String::from_utf8(vmsgrctl(&[], &["ceph-ping", &address]).stderr).expect("text");
+    assert!(text.contains("not Ceph: it echoes"), "{text}");
+}
+
+#[test]
+fn what_a_firewall_drops_or_turns_away_and_what_has_no_route_are_told_apart() {
+    if peer("nft").is_none() {
+        return;
+    }
+    let Some(namespace) = Namespace::new() else { return };
+    // All of them would be taken.
+    let ports = [3300, 3301, 3302];
+    let listeners = namespace.enter(|| {
+        ports.map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a port of its own"))
+    });
+    namespace.run(&["nft", "add", "table", "inet", "vmsgr"]);
+    let chain = "{ type filter hook input priority 0; }";
+    namespace.run(&["nft", "add", "chain", "inet", "vmsgr", "input", chain]);
+    for rule in [
+        "tcp dport 3300 drop",
+        "tcp dport 3301 reject with icmpx admin-prohibited",
+        "tcp dport 3302 reject with tcp reset",
+    ] {
+        namespace.run(&["nft", "add", "rule", "inet", "vmsgr", "input", rule]);
+    }
+    for (target, code, kind) in [
+        ("127.0.0.1", 3, "filtered"),
+        ("[v2:127.0.0.1:3300/0,v1:127.0.0.1:3302/0]", 3, "filtered"),
+        ("127.0.0.1:3301", 3, "unreachable"),
+        ("127.0.0.1:3302", 3, "refused"),
+        ("10.99.0.1:3300", 3, "unreachable"),
+    ] {
+        let words = ["ceph-ping", "--json", "-t0.5", target];
+        let output = vmsgrctl(&namespace.exec(), &words);
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("an object");
+        let got = (output.status.code(), &answer["error"]["kind"]);
+        assert_eq!(got, (Some(code), &kind.into()), "{target}: {answer}");
+    }
+    // It was the rules.
+    namespace.run(&["nft", "flush", "ruleset"]);
+    let output = vmsgrctl(&namespace.exec(), &["ceph-ping", "-t0.5", "127.0.0.1"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("silent: it accepts connections"), "{text}");
+    drop(listeners);
 }
 
 fn expect_kind(wrapper: &[&str], target: &str, kind: &str) {
@@ -290,9 +398,10 @@ fn only_the_answer_to_a_keepalive_is_one() {
         client.write_all(&map).expect("the client listens");
         say(client, &Control::Keepalive2Ack(time));
     });
-    let (code, answer) = ask(&[], &address.to_string());
+    let (code, answer) = ask(&[], &format!("[v2:{address}/0,v1:127.0.0.1:1/0]"));
     assert_eq!(code, Some(0), "{answer}");
     expect_round_trips(&answer);
+    assert_eq!(answer["target"], format!("v2:{address}/0"), "{answer}");
     let [asked, _] = played.join().expect("the client has gone");
     assert_eq!(asked.len(), 4);
     let at = |time: &Timestamp| Duration::new(time.seconds.into(), time.nanoseconds);
@@ -331,8 +440,27 @@ fn bad_usage_is_refused_and_the_help_shows_how() {
     for words in [&["ceph-ping"][..], &["ceph-ping", "h:0"], &["ceph-ping", "-i-1", "h"], &[]] {
         assert_eq!(vmsgrctl(&[], words).status.code(), Some(2), "{words:?}");
     }
+    for (target, hint) in [
+        ("::1", "[::1]:3300"),
+        ("v1:10.0.0.1:6789/0", "legacy"),
+        ("[v1:10.0.0.1:6789/0]", "legacy"),
+        ("10.0.0.1:99999", "1 to 65535"),
+        ("v2:10.0.0.1:6801/x", "0 to 4294967295"),
+        ("[v2:10.0.0.1:3300/0],[v2:10.0.0.2:3300/0]", "one of them"),
+        ("", "HOST:PORT"),
+    ] {
+        let output = vmsgrctl(&[], &["ceph-ping", target]);
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{target}: {text}");
+        assert!(text.contains(hint), "{target}: {text}");
+    }
     let help = String::from_utf8(vmsgrctl(&[], &["ceph-ping", "--help"]).stdout).expect("text");
-    for part in ["Examples:", "v2:10.0.0.1:6801/3142", "Exit codes:"] {
+    for part in [
+        "Examples:",
+        "v2:10.0.0.1:6801/3142",
+        "[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]",
+        "Exit codes:",
+    ] {
         assert!(help.contains(part), "{help}");
     }
 }

@@ -24,6 +24,17 @@ pub enum Diagnosis {
     #[error("closed: it accepts connections, and closes them without a word")]
     ClosedAtOnce,
     #[error(
+        "silent: it begins as Ceph's banner does, with {said} bytes, and says nothing more within {}",
+        seconds(*.within)
+    )]
+    SilentAfter { said: usize, within: Duration },
+    #[error("closed: it begins as Ceph's banner does, with {0} bytes, and closes the connection")]
+    ClosedAfter(usize),
+    #[error("no whole banner within {}: {said} bytes of one", seconds(*.within))]
+    HalfBanner { said: usize, within: Duration },
+    #[error("closed the connection within its banner, after {0} bytes")]
+    ClosedInBanner(usize),
+    #[error(
         "Ceph's protocol v1: this is a legacy port; daemons since Nautilus have one for v2, too"
     )]
     Legacy,
@@ -35,6 +46,8 @@ pub enum Diagnosis {
     Tls,
     #[error("not Ceph: this is HTTP")]
     Http,
+    #[error("not Ceph: it echoes what is sent to it")]
+    Echo,
     #[error("not Ceph: it begins with \"{0}\"")]
     NotCeph(String),
     #[error("breaks the protocol: {0}")]
@@ -53,6 +66,9 @@ pub enum Diagnosis {
     Failed(io::Error),
 }
 
+/// Bytes at the front of a banner that are Ceph's alone. Who has said fewer may be anything.
+const MAGIC_BYTES: usize = b"ceph v2\n".len();
+
 /// The daemon cannot be reached.
 const UNREACHED: u8 = 3;
 /// Something is there that does not speak this protocol.
@@ -70,8 +86,29 @@ impl Diagnosis {
         }
     }
 
-    /// What began with these bytes, of which Ceph's banner does not.
-    pub fn of_first_bytes(bytes: &[u8]) -> Self {
+    /// What said so many bytes of a banner, and then nothing.
+    pub fn of_silence(said: usize, within: Duration) -> Self {
+        match said {
+            0 => Self::Silent(within),
+            1..MAGIC_BYTES => Self::SilentAfter { said, within },
+            _ => Self::HalfBanner { said, within },
+        }
+    }
+
+    /// What said so many bytes of a banner, and then closed the connection.
+    pub fn of_closing(said: usize) -> Self {
+        match said {
+            0 => Self::ClosedAtOnce,
+            1..MAGIC_BYTES => Self::ClosedAfter(said),
+            _ => Self::ClosedInBanner(said),
+        }
+    }
+
+    /// What began with these bytes, which are no banner by this rule.
+    pub fn of_first_bytes(bytes: &[u8], rule: Rule) -> Self {
+        if rule != Rule::Banner {
+            return Self::Violation(rule.into());
+        }
         let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
         if bytes.starts_with(b"ceph v0") {
             return Self::Legacy;
@@ -104,16 +141,21 @@ impl Diagnosis {
             Self::Refused => "refused",
             Self::Filtered(_) => "filtered",
             Self::Unreachable(_) => "unreachable",
-            Self::Silent(_) => "silent",
-            Self::ClosedAtOnce => "closed",
+            Self::Silent(_) | Self::SilentAfter { .. } => "silent",
+            Self::ClosedAtOnce | Self::ClosedAfter(_) => "closed",
             Self::Legacy => "legacy",
             Self::Revision0 => "revision-0",
             Self::Required(_) => "features",
             Self::Tls => "tls",
             Self::Http => "http",
+            Self::Echo => "echo",
             Self::NotCeph(_) => "not-ceph",
             Self::Violation(_) => "violation",
-            Self::Unanswered { .. } | Self::Closed(_) | Self::Unexpected { .. } => "handshake",
+            Self::HalfBanner { .. }
+            | Self::ClosedInBanner(_)
+            | Self::Unanswered { .. }
+            | Self::Closed(_)
+            | Self::Unexpected { .. } => "handshake",
             Self::WrongNonce(_) => "nonce",
             Self::Failed(_) => "failed",
         }
@@ -126,14 +168,19 @@ impl Diagnosis {
                 UNREACHED
             }
             Self::Silent(_)
+            | Self::SilentAfter { .. }
             | Self::ClosedAtOnce
+            | Self::ClosedAfter(_)
             | Self::Legacy
             | Self::Revision0
             | Self::Required(_)
             | Self::Tls
             | Self::Http
+            | Self::Echo
             | Self::NotCeph(_) => FOREIGN,
-            Self::Violation(_)
+            Self::HalfBanner { .. }
+            | Self::ClosedInBanner(_)
+            | Self::Violation(_)
             | Self::Unanswered { .. }
             | Self::Closed(_)
             | Self::WrongNonce(_)
@@ -163,10 +210,32 @@ mod tests {
             (b"SSH-2.0-OpenSSH", "not-ceph"),
             (b"\x16\x02", "not-ceph"),
         ] {
-            assert_eq!(Diagnosis::of_first_bytes(bytes).name(), name, "{bytes:?}");
+            assert_eq!(Diagnosis::of_first_bytes(bytes, Rule::Banner).name(), name, "{bytes:?}");
         }
-        let text = Diagnosis::of_first_bytes(b"-ERR unknown command\r\n").to_string();
+        let redis = Diagnosis::of_first_bytes(b"-ERR unknown command\r\n", Rule::Banner);
+        let text = redis.to_string();
         assert!(text.contains("-ERR unknown command\\r\\n"), "{text}");
+        let rule = Rule::BannerLength { length: 9, most: 256 };
+        let (wrong, code) = (Diagnosis::of_first_bytes(b"ceph v2\n\x09\0", rule), FAILED);
+        assert_eq!((wrong.name(), wrong.code()), ("violation", code), "its banner is Ceph's");
+    }
+
+    #[test]
+    fn who_stops_within_a_banner_is_ceph_once_it_has_said_so() {
+        let within = Duration::from_secs(5);
+        for (said, silence, closing, code) in [
+            (0, "silent", "closed", FOREIGN),
+            (7, "silent", "closed", FOREIGN),
+            (8, "handshake", "handshake", FAILED),
+            (25, "handshake", "handshake", FAILED),
+        ] {
+            let stopped = [Diagnosis::of_silence(said, within), Diagnosis::of_closing(said)];
+            assert_eq!(stopped.each_ref().map(Diagnosis::name), [silence, closing], "{said}");
+            assert_eq!(stopped.each_ref().map(Diagnosis::code), [code; 2], "{said}");
+            for text in stopped.map(|it| it.to_string()).iter().filter(|_| said > 0) {
+                assert!(text.contains(&format!("{said} bytes")), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -32,8 +32,10 @@ use vmsgr_messenger::msgr2::EntityType;
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// The daemon: HOST (port 3300, the monitors'), HOST:PORT, or v2:HOST:PORT/NONCE as `ceph osd
-    /// dump` prints it. A session with a daemon other than a monitor needs the nonce.
+    /// The daemon: HOST (port 3300, the monitors'), HOST:PORT, v2:HOST:PORT/NONCE as `ceph osd
+    /// dump` prints it, or [v2:HOST:PORT/NONCE,v1:HOST:PORT/NONCE] as mon_host has it, of which the
+    /// v2 address counts. IPv6 addresses are written in brackets. A session with a daemon other than
+    /// a monitor needs the nonce.
     #[arg(value_name = "ADDR")]
     target: Target,
 
@@ -63,6 +65,8 @@ Examples:
       What is there? No round trips
   vmsgrctl ceph-ping v2:10.0.0.1:6801/3142 --interval 0.1 --count 100
       Round trips to an OSD that allows authentication 'none'
+  vmsgrctl ceph-ping '[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]'
+      A monitor as mon_host in ceph.conf has it; the quotes are for the shell
   vmsgrctl ceph-ping --json mon1.example | jq .daemon.methods
       For scripts
 
@@ -71,7 +75,8 @@ Exit codes:
   1  a Ceph daemon answered, and failed later: session refused, no round trip came back
   2  bad command line
   3  cannot be reached: name not found, refused, filtered, unreachable
-  4  something answers that does not speak msgr2.1: a legacy port, an old release, TLS, HTTP, silence";
+  4  something answers that does not speak msgr2.1: a legacy port, an old release, TLS, HTTP, an echo,
+     silence";
 
 fn interval(text: &str) -> Result<Duration, String> {
     seconds(text, 0.0)

@@ -2,7 +2,7 @@
 
 use super::diagnosis::Diagnosis;
 use super::probe::Found;
-use super::round_trips::{RoundTrips, Summary, milliseconds};
+use super::round_trips::{RoundTrips, Summary, milliseconds, rounded};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use vmsgr_messenger::msgr2::Banner;
@@ -74,7 +74,7 @@ pub fn summary(found: &Found, trips: &RoundTrips) {
     }
 }
 
-/// Everything at once, for programs.
+/// Everything at once, for programs; times to the microsecond, as in the lines.
 pub fn json(
     target: &str,
     found: Option<&Found>,
@@ -90,14 +90,14 @@ pub fn json(
             "seen_as": found.seen_as.to_string(),
             "methods": methods(found),
             "modes": modes(found),
-            "connect_ms": milliseconds(found.connect),
-            "handshake_ms": milliseconds(found.handshake),
+            "connect_ms": rounded(milliseconds(found.connect)),
+            "handshake_ms": rounded(milliseconds(found.handshake)),
         })
     });
     let keepalive = trips.map(|trips| {
         let summary = trips.summary();
         let of = |field: fn(&Summary) -> f64| {
-            summary.as_ref().map_or(Value::Null, |it| field(it).into())
+            summary.as_ref().map_or(Value::Null, |it| rounded(field(it)).into())
         };
         json!({
             "sent": trips.sent,

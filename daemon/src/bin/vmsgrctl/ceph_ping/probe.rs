@@ -33,8 +33,11 @@ pub fn probe(address: SocketAddr, time_out: Duration) -> Result<(Wire, Found), D
     let begun = Instant::now();
     let (mut wire, banner, connect) = Wire::connect(address, time_out)?;
     let peer = EntityAddr::msgr2(address, 0);
-    wire.send(&Control::Hello(Hello { entity: EntityType::CLIENT, peer }))?;
+    let ours = Hello { entity: EntityType::CLIENT, peer };
+    wire.send(&Control::Hello(ours.clone()))?;
     let hello = match wire.receive("HELLO")? {
+        // A client listens nowhere, and no daemon sees us at its own address.
+        Control::Hello(hello) if hello == ours => return Err(Diagnosis::Echo),
         Control::Hello(hello) => hello,
         other => return Err(unexpected("HELLO", &other)),
     };

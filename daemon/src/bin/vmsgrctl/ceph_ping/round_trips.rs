@@ -9,7 +9,7 @@ pub struct RoundTrips {
     answered: Vec<Duration>,
 }
 
-/// Of those that were answered, in milliseconds.
+/// Of those that were answered, in milliseconds, not rounded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     pub min: f64,
@@ -46,9 +46,27 @@ pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
+/// Milliseconds as they are told: to the microsecond, as ping does.
+pub fn rounded(milliseconds: f64) -> f64 {
+    (milliseconds * 1e3).round() / 1e3
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_ends_at_the_microsecond() {
+        for (value, told) in [
+            (0.000_940_999_999_999_999_1, "0.001"),
+            (0.000_4, "0.0"),
+            (0.1 + 0.2, "0.3"),
+            (12.345_678, "12.346"),
+            (3_600_000.0, "3600000.0"),
+        ] {
+            assert_eq!(format!("{:?}", rounded(value)), told);
+        }
+    }
 
     #[test]
     fn sums_are_those_of_ping() {

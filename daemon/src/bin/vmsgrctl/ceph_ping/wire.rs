@@ -10,6 +10,9 @@ use vmsgr_messenger::msgr2::{Banner, Control, Envelope, FrameDecoder, Limits, Ta
 /// What is read at once.
 const PIECE: usize = 16 << 10;
 
+/// What is asked for with our own.
+const BANNER: &str = "a banner";
+
 /// A connection, blocking, with a bound on every wait.
 #[derive(Debug)]
 pub struct Wire {
@@ -33,7 +36,11 @@ impl Wire {
         stream.set_nodelay(true).map_err(Diagnosis::Failed)?;
         let (decoder, received) = (FrameDecoder::new(Limits::default()), VecDeque::new());
         let mut wire = Self { stream, decoder, time_out, received };
-        wire.write(&Banner::OURS.encode(), "a banner")?;
+        match wire.write(&Banner::OURS.encode(), BANNER) {
+            // Who has closed may have said why; reading tells.
+            Ok(()) | Err(Diagnosis::Closed(_)) => {}
+            Err(diagnosis) => return Err(diagnosis),
+        }
         let banner = wire.banner()?;
         Ok((wire, banner, connected))
     }
@@ -48,7 +55,7 @@ impl Wire {
         let mut bytes = Vec::new();
         loop {
             match Banner::decode(&bytes) {
-                Err(_) => return Err(Diagnosis::of_first_bytes(&bytes)),
+                Err(rule) => return Err(Diagnosis::of_first_bytes(&bytes, rule)),
                 Ok(Some((banner, length))) => {
                     // What a daemon that cannot be talked to says next need not be understood.
                     match Diagnosis::of_banner(&banner) {
@@ -61,16 +68,14 @@ impl Wire {
             }
             let mut piece = [0; PIECE];
             match self.read(&mut piece, until) {
-                // What a web server says before it closes may come together with the end.
-                Ok(0) if bytes.is_empty() => return Err(Diagnosis::ClosedAtOnce),
-                Err(error) if bytes.is_empty() => {
+                Ok(0) => return Err(Diagnosis::of_closing(bytes.len())),
+                Err(error) => {
                     return Err(match error.kind() {
-                        ErrorKind::WouldBlock => Diagnosis::Silent(self.time_out),
-                        ErrorKind::ConnectionReset => Diagnosis::ClosedAtOnce,
+                        ErrorKind::WouldBlock => Diagnosis::of_silence(bytes.len(), self.time_out),
+                        ErrorKind::ConnectionReset => Diagnosis::of_closing(bytes.len()),
                         _ => Diagnosis::Failed(error),
                     });
                 }
-                Ok(0) | Err(_) => return Err(Diagnosis::of_first_bytes(&bytes)),
                 Ok(count) => bytes.extend_from_slice(&piece[..count]),
             }
         }

@@ -14,7 +14,8 @@ use self::table::Table;
 use crate::tap_report;
 use serde_json::json;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -49,22 +50,18 @@ Examples:
 Exit codes:
   0  read to its end
   1  the capture is damaged, or is none; what was read of it before is shown
-  2  bad command line, or the file cannot be opened";
+  2  bad command line, or the file cannot be opened or is a directory";
 
 /// Connections about which something is said one by one.
 const MOST_SAID: u64 = 20;
 
 /// Does it; the exit code.
 pub fn run(args: &Args) -> ExitCode {
-    let file: Box<dyn Read + Send> = if args.file == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        match File::open(&args.file) {
-            Ok(file) => Box::new(file),
-            Err(error) => {
-                eprintln!("vmsgrctl: {}: {error}", args.file.display());
-                return ExitCode::from(2);
-            }
+    let file = match open(&args.file) {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("vmsgrctl: {}: {error}", args.file.display());
+            return ExitCode::from(2);
         }
     };
     let mut connections = Connections::default();
@@ -98,6 +95,18 @@ pub fn run(args: &Args) -> ExitCode {
             eprintln!("vmsgrctl: {}: {reason}", args.file.display());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The capture, or standard input. A folder can be opened, too, but not read.
+fn open(path: &Path) -> io::Result<File> {
+    let file = match path == Path::new("-") {
+        true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
+        false => File::open(path)?,
+    };
+    match file.metadata()?.is_dir() {
+        true => Err(io::Error::other("it is a directory")),
+        false => Ok(file),
     }
 }
 
