@@ -99,6 +99,9 @@ extern "C" {
 /* Either connects, and messages arrive once: OSDs among themselves. */
 #define VMSGR_LOSSLESS_PEER 4
 
+/* As keepalive_ms: peers that are silent are not asked whether they are there. */
+#define VMSGR_NO_KEEPALIVE 4294967295
+
 /* What comes in a session. */
 
 /* A message. */
@@ -191,10 +194,18 @@ struct vmsgr_entity_options {
     /* The largest message, received or sent: bytes of front, middle and data together, at most
        134217728, which it is. */
     uint32_t largest_message;
+    /* After how many milliseconds of silence of its peer a session asks whether that is there, and for
+       how many it waits for a sign of life then, before its stream is lost: each 100 to 86400000. A
+       lossy session ends with that, a lossless one has VMSGR_STREAM_LOST and tries to get another. Who
+       takes nothing for so long cannot be told from who is gone. Both 0, which they are: 15000 and
+       30000 of lossless sessions, and none of lossy ones. VMSGR_NO_KEEPALIVE and 0: none. Where the
+       daemon closes connections that are idle, all sessions ask in time. */
+    uint32_t keepalive_ms;
+    uint32_t keepalive_patience_ms;
     /* 0. */
     uint32_t unused;
     /* 0. */
-    uint64_t reserved[4];
+    uint64_t reserved[3];
 };
 
 /* Who is at the other end of a session, as it says itself. */

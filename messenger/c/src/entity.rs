@@ -22,8 +22,10 @@ pub unsafe extern "C" fn vmsgr_entity_options_init(options: *mut vmsgr_entity_op
         throttle_messages: 1024,
         throttle_bytes: 100 << 20,
         largest_message: 128 << 20,
+        keepalive_ms: 0,
+        keepalive_patience_ms: 0,
         unused: 0,
-        reserved: [0; 4],
+        reserved: [0; 3],
     };
     if !options.is_null() {
         // SAFETY: not null, and the caller's to write.
@@ -52,15 +54,21 @@ fn type_of(number: u32) -> Outcome<EntityType> {
 unsafe fn options_of(options: *const vmsgr_entity_options) -> Outcome<EntityOptions> {
     // SAFETY: null, or the caller's to read.
     let options = unsafe { options.as_ref() }.ok_or(Errno::EINVAL)?;
-    if options.reserved != [0; 4] || options.unused != 0 || options.id.is_null() {
+    if options.reserved != [0; 3] || options.unused != 0 || options.id.is_null() {
         return Err(Errno::EINVAL.into());
     }
     // SAFETY: not null; a text of the caller's.
     let id = unsafe { CStr::from_ptr(options.id) }.to_str().map_err(|_| Errno::EINVAL)?;
-    Ok(EntityOptions::new(type_of(options.r#type)?, id)
+    let entity = EntityOptions::new(type_of(options.r#type)?, id)
         .policy(policy_of(options.policy)?)
         .throttle(options.throttle_messages, options.throttle_bytes)
-        .largest_message(options.largest_message))
+        .largest_message(options.largest_message);
+    Ok(match (options.keepalive_ms, options.keepalive_patience_ms) {
+        (0, 0) => entity,
+        (VMSGR_NO_KEEPALIVE, 0) => entity.no_keepalive(),
+        (after, patience) => entity
+            .keepalive(Duration::from_millis(after.into()), Duration::from_millis(patience.into())),
+    })
 }
 
 #[unsafe(no_mangle)]

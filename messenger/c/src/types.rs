@@ -24,6 +24,8 @@ pub const VMSGR_STATELESS_SERVER: u32 = 2;
 pub const VMSGR_STATEFUL_SERVER: u32 = 3;
 pub const VMSGR_LOSSLESS_PEER: u32 = 4;
 
+pub const VMSGR_NO_KEEPALIVE: u32 = 4294967295;
+
 pub const VMSGR_MESSAGE: u32 = 0;
 pub const VMSGR_FORGOTTEN: u32 = 1;
 pub const VMSGR_STREAM_LOST: u32 = 2;
@@ -88,8 +90,10 @@ pub struct vmsgr_entity_options {
     pub throttle_messages: u64,
     pub throttle_bytes: u64,
     pub largest_message: u32,
+    pub keepalive_ms: u32,
+    pub keepalive_patience_ms: u32,
     pub unused: u32,
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 #[repr(C)]

@@ -10,6 +10,7 @@ use crate::msgr2::{EntityType, ThrottleLimits};
 use crate::shm::PeerEntity;
 use crate::shm::entity::{Entity, EntityName, EntityPolicy};
 use crate::shm::job::{Asked, Patience, Told};
+use crate::shm::keepalive::Keepalives;
 use crate::shm::part::Envelope;
 use crate::shm::part_reader::{Found, PartReader};
 use crate::shm::part_writer::PartWriter;
@@ -27,6 +28,7 @@ pub(super) fn entity(policy: EntityPolicy) -> Entity {
         policy,
         throttle: ThrottleLimits { messages: 4, bytes: 4 << 20 },
         largest_message: 1 << 20,
+        keepalives: Keepalives::Usual,
     }
 }
 

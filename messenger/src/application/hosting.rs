@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::Level;
 use mio::net::TcpStream;
@@ -23,6 +24,8 @@ use crate::msgr2::{
     Keepalive, Reason, SessionId, StreamId,
 };
 use crate::name::Service;
+use crate::shm::entity::Entity;
+use crate::shm::keepalive::Keepalives;
 use crate::shm::part::Notice;
 use crate::worker::{Begun, Worker, WorkerCore};
 
@@ -61,9 +64,8 @@ impl Worker {
         limits.middle_bytes = entity.largest_message;
         limits.data_bytes = entity.largest_message;
         limits.message_bytes = entity.largest_message;
-        // Only those who are not there shall seem idle.
         let idle = self.options.connection.idle_time_out;
-        config.keepalive = idle.map(Keepalive::within);
+        config.keepalive = keepalive(entity, idle);
         let auth = AuthNone::new(entity.kind, entity.id.as_str(), 0);
         Endpoint::new(config, Box::new(auth), core.now())
     }
@@ -335,6 +337,29 @@ impl Worker {
         for id in self.entities.all_of(application) {
             self.heed_entity(core, id);
         }
+    }
+}
+
+/// Of lossless sessions whose application says nothing else: they cost nothing by losing a stream,
+/// and would wait for minutes for a peer that has vanished.
+const USUAL: Keepalive =
+    Keepalive { after: Duration::from_secs(15), patience: Duration::from_secs(30) };
+
+/// When the sessions of an entity ask whether their peers are there.
+pub(super) fn keepalive(entity: &Entity, idle: Option<Duration>) -> Option<Keepalive> {
+    let said = match entity.keepalives {
+        Keepalives::Usual => (!entity.policy.policy().lossy).then_some(USUAL),
+        Keepalives::Never => None,
+        Keepalives::After(said) => Some(said),
+    };
+    // Only those who are not there shall seem idle.
+    let needed = idle.map(Keepalive::within);
+    match (said, needed) {
+        (Some(said), Some(needed)) => Some(Keepalive {
+            after: said.after.min(needed.after),
+            patience: said.patience.min(needed.patience),
+        }),
+        (said, needed) => said.or(needed),
     }
 }
 

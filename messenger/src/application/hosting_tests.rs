@@ -11,13 +11,16 @@ use vmsgr_reactor::{Loop, Token};
 use super::caller::Caller;
 use super::double::worker_alone;
 use super::entity_tests::entity;
+use super::hosting::keepalive;
 use super::identity::{EntityListener, Identity};
 use super::lane::Lane;
 use super::places::Reserved;
 use crate::message::{Adopted, ConnectAs};
+use crate::msgr2::Keepalive;
 use crate::name::Service;
-use crate::shm::entity::EntityPolicy;
+use crate::shm::entity::{Entity, EntityPolicy};
 use crate::shm::job::Patience;
+use crate::shm::keepalive::Keepalives;
 use crate::worker::{Timer, Worker};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -104,5 +107,36 @@ fn a_session_that_opens_when_its_application_is_gone_gets_no_slot() {
         let slots = usize::from(!gone);
         assert_eq!((lane.application.slots.taken(), lane.holds()), (slots, slots));
         assert_eq!(caller.end.is_some(), gone);
+    }
+}
+
+#[test]
+fn lossless_sessions_ask_silent_peers_unless_they_shall_not_and_the_daemon_need_not() {
+    let times = |after, patience| {
+        let [after, patience] = [after, patience].map(Duration::from_secs);
+        Keepalive { after, patience }
+    };
+    let said = Keepalives::After(times(5, 60));
+    let idle = Some(Duration::from_secs(20));
+    for policy in [
+        EntityPolicy::LossyClient,
+        EntityPolicy::LosslessClient,
+        EntityPolicy::StatelessServer,
+        EntityPolicy::StatefulServer,
+        EntityPolicy::LosslessPeer,
+    ] {
+        let lossy = matches!(policy, EntityPolicy::LossyClient | EntityPolicy::StatelessServer);
+        let usual = if lossy { None } else { Some(times(15, 30)) };
+        for (keepalives, idle, wanted) in [
+            (Keepalives::Usual, None, usual),
+            (Keepalives::Never, None, None),
+            (said, None, Some(times(5, 60))),
+            (Keepalives::Usual, idle, Some(times(10, 10))),
+            (Keepalives::Never, idle, Some(times(10, 10))),
+            (said, idle, Some(times(5, 10))),
+        ] {
+            let entity = Entity { keepalives, ..entity(policy) };
+            assert_eq!(keepalive(&entity, idle), wanted, "{policy:?} {keepalives:?} {idle:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::job::Event;
 use crate::msgr2::{EntityType, MessageHeader, ThrottleLimits};
 use crate::shm::entity::{Entity, EntityName, EntityPolicy};
 use crate::shm::job::{Asked, Told};
+use crate::shm::keepalive::Keepalives;
 use crate::shm::part::{ENVELOPE_BYTES, Envelope, Notice};
 use crate::shm::sync::Ordering;
 
@@ -31,6 +32,7 @@ pub(super) fn listen(scene: &mut Scene, application: &mut Double) -> SocketAddr 
         policy: EntityPolicy::StatelessServer,
         throttle: ThrottleLimits { messages: 10, bytes: 1 << 20 },
         largest_message: LARGEST,
+        keepalives: Keepalives::Usual,
     };
     application.ask(50, Asked::Entity(entity));
     let address = "127.0.0.1:0".parse().unwrap();

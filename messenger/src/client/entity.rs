@@ -1,10 +1,12 @@
 //! Entities: who an application is to its msgr2 peers.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::JobId;
-use crate::msgr2::{EntityType, ThrottleLimits};
+use crate::msgr2::{EntityType, Keepalive, ThrottleLimits};
 use crate::shm::entity::{Entity, EntityName};
+use crate::shm::keepalive::Keepalives;
 use crate::shm::part::LARGEST_MESSAGE;
 use crate::shm::{EntityError, EntityPolicy};
 
@@ -12,6 +14,7 @@ use crate::shm::{EntityError, EntityPolicy};
 /// streams, and how much of each session may wait for the application.
 ///
 /// ```
+/// use std::time::Duration;
 /// use vmsgr_messenger::client::{EntityOptions, EntityPolicy};
 /// use vmsgr_messenger::msgr2::EntityType;
 ///
@@ -19,7 +22,8 @@ use crate::shm::{EntityError, EntityPolicy};
 /// let mds = EntityOptions::new(EntityType::MDS, "a")
 ///     .policy(EntityPolicy::StatefulServer)
 ///     .throttle(100, 64 << 20)
-///     .largest_message(16 << 20);
+///     .largest_message(16 << 20)
+///     .keepalive(Duration::from_secs(5), Duration::from_secs(10));
 /// ```
 #[derive(Debug, Clone)]
 pub struct EntityOptions {
@@ -28,6 +32,7 @@ pub struct EntityOptions {
     policy: EntityPolicy,
     throttle: ThrottleLimits,
     largest_message: u32,
+    keepalives: Keepalives,
 }
 
 /// Names an entity of an endpoint; no job of it has the same number.
@@ -39,14 +44,17 @@ impl EntityOptions {
     /// characters of `A-Z a-z 0-9 . _ -`.
     ///
     /// If nothing else is said it is a lossy client where it is a client, else a stateless server;
-    /// 1,024 messages and 100 MiB of each session may wait, and messages be as large as 128 MiB.
+    /// 1,024 messages and 100 MiB of each session may wait, and messages be as large as 128 MiB; the
+    /// peers of lossless sessions are asked whether they are there after 15 s of silence, and given
+    /// 30 s to answer.
     pub fn new(kind: EntityType, id: impl Into<String>) -> Self {
         let policy = match kind {
             EntityType::CLIENT => EntityPolicy::LossyClient,
             _ => EntityPolicy::StatelessServer,
         };
         let (throttle, largest_message) = (ThrottleLimits::default(), LARGEST_MESSAGE);
-        Self { kind, id: id.into(), policy, throttle, largest_message }
+        let keepalives = Keepalives::Usual;
+        Self { kind, id: id.into(), policy, throttle, largest_message, keepalives }
     }
 
     /// What it and its peers expect of each other when a stream is lost.
@@ -71,10 +79,34 @@ impl EntityOptions {
         self
     }
 
+    /// After how much silence of its peer a session asks whether that is there, and how long it waits
+    /// for a sign of life then, before its stream is lost: each 100 ms to a day, rounded up to
+    /// milliseconds. A lossy session ends with that; a lossless one has
+    /// [`Notice::StreamLost`](super::Notice::StreamLost) and tries to get another.
+    ///
+    /// Any byte is a sign of life, and while what lies before the question goes out, that is one,
+    /// too. Who is not read, for what it has sent is not taken, need not answer. A peer that takes
+    /// nothing for so long cannot be told from one that is gone.
+    ///
+    /// If nothing is said, lossless sessions have 15 s and 30 s, and lossy ones none. Where the
+    /// daemon closes connections that are idle (`connection.idle_timeout_secs`), all have at most
+    /// half of that for each, so that only those who are not there seem idle.
+    pub fn keepalive(mut self, after: Duration, patience: Duration) -> Self {
+        self.keepalives = Keepalives::After(Keepalive { after, patience });
+        self
+    }
+
+    /// No session asks its peer whether it is there, but where the daemon closes connections that
+    /// are idle. So one whose peer has vanished lasts until TCP gives up what it sends.
+    pub fn no_keepalive(mut self) -> Self {
+        self.keepalives = Keepalives::Never;
+        self
+    }
+
     pub(super) fn entity(&self) -> Result<Entity, EntityError> {
-        let Self { kind, policy, throttle, largest_message, .. } = *self;
+        let Self { kind, policy, throttle, largest_message, keepalives, .. } = *self;
         let id = EntityName::new(&self.id)?;
-        let entity = Entity { kind, id, policy, throttle, largest_message };
+        let entity = Entity { kind, id, policy, throttle, largest_message, keepalives };
         entity.check().map(|()| entity)
     }
 }

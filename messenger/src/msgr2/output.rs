@@ -95,6 +95,8 @@ pub(super) struct Output {
     written: usize,
     /// That wait.
     bytes: usize,
+    /// That were written, in all.
+    gone: u64,
     sealer: Option<FrameSealer>,
 }
 
@@ -102,6 +104,11 @@ impl Output {
     /// Bytes that wait.
     pub(super) fn len(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that were written since the stream began.
+    pub(super) fn gone(&self) -> u64 {
+        self.gone
     }
 
     /// From here on frames are sealed.
@@ -192,6 +199,7 @@ impl Output {
     pub(super) fn consume(&mut self, mut count: usize) {
         count = count.min(self.bytes);
         self.bytes -= count;
+        self.gone += count as u64;
         self.written += count;
         while let Some(first) = self.pieces.front()
             && self.written >= first.len()

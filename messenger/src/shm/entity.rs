@@ -1,5 +1,8 @@
 //! What an application says of an entity: who it is to its msgr2 peers, and what it allows them.
 
+use std::time::Duration;
+
+use super::keepalive::Keepalives;
 use super::part::LARGEST_MESSAGE;
 use crate::msgr2::{EntityType, Policy, ThrottleLimits};
 
@@ -19,6 +22,8 @@ pub(crate) struct Entity {
     pub(crate) throttle: ThrottleLimits,
     /// Bytes of front, middle and data together.
     pub(crate) largest_message: u32,
+    /// Of each session.
+    pub(crate) keepalives: Keepalives,
 }
 
 /// The part of an entity's name behind its type: `0` of `osd.0`.
@@ -64,6 +69,16 @@ pub enum EntityError {
     /// No message is as large, or messages are larger than passes through rings.
     #[error("a largest message of {0} bytes is not 1 to {LARGEST_MESSAGE}")]
     LargestMessage(u32),
+    /// Keepalives are due too soon or too late, or waited for too short or too long.
+    #[error(
+        "keepalives after {after:?}, waited for {patience:?}: neither is less than 100 ms or more than a day"
+    )]
+    Keepalive {
+        /// After so much silence.
+        after: Duration,
+        /// How long to wait for a sign of life then.
+        patience: Duration,
+    },
 }
 
 impl EntityName {
@@ -129,11 +144,12 @@ impl Entity {
         if !(1..=LARGEST_MESSAGE).contains(&self.largest_message) {
             return Err(EntityError::LargestMessage(self.largest_message));
         }
-        Ok(())
+        self.keepalives.check()
     }
 
-    /// Its words in a job; bytes of the throttle are rounded up to KiB. It was checked.
-    pub(super) fn to_words(self) -> [u64; 6] {
+    /// Its words in a job, of the first 56 bits; bytes of the throttle are rounded up to KiB, times to
+    /// milliseconds. It was checked.
+    pub(super) fn to_words(self) -> [u64; 7] {
         let id: [u64; 4] = std::array::from_fn(|word| {
             let at = word * 8;
             u64::from_le_bytes(self.id.bytes[at..at + 8].try_into().expect("eight bytes"))
@@ -143,12 +159,12 @@ impl Entity {
             | u64::from(self.id.len) << 16
             | self.throttle.messages << 32;
         let limits = u64::from(self.largest_message) | self.throttle.bytes.div_ceil(KIB) << 32;
-        [what, limits, id[0], id[1], id[2], id[3]]
+        [self.keepalives.to_bits(), what, limits, id[0], id[1], id[2], id[3]]
     }
 
     /// What an application has written; `None` if it is none, or something is out of its range.
-    pub(super) fn from_words(words: [u64; 6]) -> Option<Self> {
-        let [what, limits, name @ ..] = words;
+    pub(super) fn from_words(words: [u64; 7]) -> Option<Self> {
+        let [keepalives, what, limits, name @ ..] = words;
         if what >> 24 & 0xff != 0 {
             return None;
         }
@@ -162,6 +178,7 @@ impl Entity {
             policy: *EntityPolicy::ALL.get(usize::from((what >> 8) as u8))?,
             throttle: ThrottleLimits { messages: what >> 32, bytes: (limits >> 32) * KIB },
             largest_message: limits as u32,
+            keepalives: Keepalives::from_bits(keepalives),
         };
         this.check().ok().map(|()| this)
     }
@@ -179,6 +196,7 @@ mod tests {
             policy: EntityPolicy::StatelessServer,
             throttle: ThrottleLimits::default(),
             largest_message: LARGEST_MESSAGE,
+            keepalives: Keepalives::Usual,
         }
     }
 
@@ -188,7 +206,8 @@ mod tests {
             let id = EntityName::new("abcdefghijklmnop.0123456789_-ABZ").unwrap();
             let throttle = ThrottleLimits { messages: u32::MAX.into(), bytes: 4_194_304 << 20 };
             let throttle = ThrottleLimits { bytes: throttle.bytes - KIB, ..throttle };
-            let entity = Entity { id, policy, throttle, ..osd() };
+            let keepalives = Keepalives::Never;
+            let entity = Entity { id, policy, throttle, keepalives, ..osd() };
             assert_eq!(Entity::from_words(entity.to_words()), Some(entity));
         }
         assert_eq!(Entity::from_words(osd().to_words()).unwrap().id.as_str(), "0");
@@ -226,25 +245,31 @@ mod tests {
         for id in ["", "osd/0", "a b", "ä", "abcdefghijklmnopqrstuvwxyz0123456"] {
             assert_eq!(EntityName::new(id), Err(EntityError::Id), "{id}");
         }
-        let [what, limits, id @ ..] = osd().to_words();
+        let [usual, what, limits, id @ ..] = osd().to_words();
         let [a, b, c, d] = id;
         for what in
             [what & !0xff, what | 5 << 8, what | 32 << 16, what | 1 << 24, what & 0xffff_ffff]
         {
-            assert!(Entity::from_words([what, limits, a, b, c, d]).is_none(), "{what:#x}");
+            assert!(Entity::from_words([usual, what, limits, a, b, c, d]).is_none(), "{what:#x}");
         }
         for a in [0, a | 0xff, a | 0x30 << 8] {
-            assert!(Entity::from_words([what, limits, a, b, c, d]).is_none(), "{a:#x}");
+            assert!(Entity::from_words([usual, what, limits, a, b, c, d]).is_none(), "{a:#x}");
         }
         for limits in [limits & 0xffff_ffff, limits & !0xffff_ffff, limits + 1] {
-            assert!(Entity::from_words([what, limits, a, b, c, d]).is_none(), "{limits:#x}");
+            assert!(Entity::from_words([usual, what, limits, a, b, c, d]).is_none(), "{limits:#x}");
         }
+        assert!(Entity::from_words([1, what, limits, a, b, c, d]).is_none(), "a patience of none");
     }
 
     proptest! {
         #[test]
-        fn any_words_are_an_entity_or_none(words: [u64; 6], what in 0u64..1 << 19) {
-            let words = [words[0] << 32 | what, words[1], words[2], words[3], words[4], words[5]];
+        fn any_words_are_an_entity_or_none(
+            words: [u64; 6],
+            what in 0u64..1 << 19,
+            keepalives in prop_oneof![Just(0), Just((1u64 << 56) - 1), 0u64..1 << 56],
+        ) {
+            let [a, b, c, d, e, f] = words;
+            let words = [keepalives, a << 32 | what, b, c, d, e, f];
             if let Some(entity) = Entity::from_words(words) {
                 prop_assert_eq!(entity.check(), Ok(()));
                 prop_assert_eq!(entity.to_words(), words);

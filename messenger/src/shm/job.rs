@@ -102,8 +102,8 @@ impl Request {
             Asked::Unlisten => [UNLISTEN, job, 0, 0, 0, 0, 0, 0],
             Asked::Leave => [LEAVE, job, 0, 0, 0, 0, 0, 0],
             Asked::Entity(entity) => {
-                let [what, limits, a, b, c, d] = entity.to_words();
-                [ENTITY, job, what, limits, a, b, c, d]
+                let [keepalives, what, limits, a, b, c, d] = entity.to_words();
+                [ENTITY | keepalives << 8, job, what, limits, a, b, c, d]
             }
         }
     }
@@ -111,6 +111,11 @@ impl Request {
     /// What an application has written; `None` if that means nothing.
     pub(crate) fn from_words(words: [u64; WORDS]) -> Option<Self> {
         let [kind, job, a, b, c, argument, entity, peer] = words;
+        // What an entity has to say fills its other words.
+        let (kind, keepalives) = match kind & 0xff {
+            ENTITY => (ENTITY, kind >> 8),
+            _ => (kind, 0),
+        };
         let address = || address::from_words([a, b, c]);
         let kind = match (kind, entity) {
             (LISTEN, _) => {
@@ -132,7 +137,7 @@ impl Request {
             (CANCEL, _) => Asked::Cancel,
             // Its number is not that of no entity.
             (ENTITY, _) if job != 0 => {
-                Asked::Entity(Entity::from_words([a, b, c, argument, entity, peer])?)
+                Asked::Entity(Entity::from_words([keepalives, a, b, c, argument, entity, peer])?)
             }
             _ => return None,
         };
@@ -192,6 +197,7 @@ impl Notice {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::super::entity::{EntityName, EntityPolicy};
+    use super::super::keepalive::Keepalives;
     use super::*;
     use crate::msgr2::ThrottleLimits;
     use proptest::prelude::*;
@@ -242,13 +248,14 @@ mod tests {
             policy: EntityPolicy::LossyClient,
             throttle: ThrottleLimits { messages: 100, bytes: 1 << 20 },
             largest_message: 4 << 20,
+            keepalives: Keepalives::Never,
         }
     }
 
     proptest! {
         #[test]
-        fn garbage_is_a_request_or_none(mut words: [u64; WORDS], kind in 0u64..8) {
-            words[0] = kind;
+        fn garbage_is_a_request_or_none(mut words: [u64; WORDS], kind in 0u64..8, high in 0u64..3) {
+            words[0] = kind | words[0] << 8 & high.wrapping_neg();
             let _ = Request::from_words(words);
         }
     }

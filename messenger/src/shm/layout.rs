@@ -10,7 +10,7 @@ use super::sync::AtomicU64;
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"vmsgrshm");
 
 /// Raised with every change of what lies where or means what.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// Words of an entry of the job ring and of the event ring.
 pub(crate) const WORDS: usize = 8;

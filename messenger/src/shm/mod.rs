@@ -11,7 +11,8 @@
 //! the flags by which a sleeper is found; `job.rs` says what the entries mean, `status.rs` what a
 //! slot does, `intent.rs` how two positions change in one step. Where a connection is one of
 //! messages, `part.rs` says how they lie among the bytes, `part_writer.rs` puts them there and
-//! `part_reader.rs` takes them; `entity.rs` is what is said of a msgr2 identity. All of it is
+//! `part_reader.rs` takes them; `entity.rs` is what is said of a msgr2 identity, and `keepalive.rs`
+//! of its keepalives. All of it is
 //! atomics, or copied, once, and then checked: the daemon trusts nothing that an application can
 //! write (I8). An application trusts its daemon.
 
@@ -24,6 +25,7 @@ pub(crate) mod geometry;
 mod hello;
 pub(crate) mod intent;
 pub(crate) mod job;
+pub(crate) mod keepalive;
 pub(crate) mod layout;
 #[cfg(all(test, loom))]
 mod models;

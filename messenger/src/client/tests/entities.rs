@@ -1,14 +1,16 @@
 //! Entities, and listening and connecting as one.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::double::{Daemon, at};
 use super::super::{
     AttachOptions, Endpoint, EntityError, EntityOptions, EntityPolicy, Error, JobId, attach,
 };
 use super::{PATIENCE, attached, told};
-use crate::msgr2::EntityType;
+use crate::msgr2::{EntityType, Keepalive};
 use crate::shm::job::{Asked, Patience, Told};
+use crate::shm::keepalive::Keepalives;
 
 fn osd() -> EntityOptions {
     EntityOptions::new(EntityType::OSD, "0")
@@ -37,14 +39,31 @@ fn an_entity_is_asked_for_and_listens_and_connects() {
 }
 
 #[test]
+fn keepalives_are_asked_for_as_they_are_said() {
+    let (mut daemon, mut endpoint) = attached(1, 4);
+    let (after, patience) = (Duration::from_millis(100), Duration::from_secs(86_400));
+    for (options, said) in [
+        (osd(), Keepalives::Usual),
+        (osd().no_keepalive(), Keepalives::Never),
+        (osd().keepalive(after, patience), Keepalives::After(Keepalive { after, patience })),
+    ] {
+        endpoint.entity(&options).unwrap();
+        let Some((_, Asked::Entity(asked))) = daemon.job() else { panic!("no entity") };
+        assert_eq!(asked.keepalives, said);
+    }
+}
+
+#[test]
 fn an_entity_that_cannot_be_is_refused_here() {
     let (mut daemon, mut endpoint) = attached(1, 4);
+    let (after, patience) = (Duration::from_millis(99), Duration::from_secs(1));
     for (options, error) in [
         (EntityOptions::new(EntityType(0), "0"), EntityError::Type),
         (EntityOptions::new(EntityType::OSD, "0/1"), EntityError::Id),
         (osd().throttle(0, 1), EntityError::ThrottleMessages(0)),
         (osd().throttle(1, 0), EntityError::ThrottleBytes(0)),
         (osd().largest_message(1 << 30), EntityError::LargestMessage(1 << 30)),
+        (osd().keepalive(after, patience), EntityError::Keepalive { after, patience }),
     ] {
         assert_eq!(endpoint.entity(&options), Err(Error::Entity(error)));
     }

@@ -40,9 +40,10 @@ impl Endpoint {
         let Some(stream) = self.streams.get_mut(id.0) else { return };
         let reason = if stream.state == State::Ready {
             match self.config.keepalive.filter(|_| !stream.held) {
-                Some(keepalive) => match stream.pulse.look(keepalive, now) {
+                Some(keepalive) => match stream.pulse.look(keepalive, stream.output.gone(), now) {
                     Silence::Fine => None,
                     Silence::Ask => {
+                        stream.pulse.asked(stream.output.gone(), stream.output.len(), now);
                         self.ask_for_life(id, now);
                         None
                     }
