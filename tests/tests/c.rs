@@ -9,7 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use vmsgr_messenger::msgr2::{EntityType, Event, Message, MessageHeader};
+use vmsgr_messenger::msgr2::{
+    AuthNone, Config, Endpoint, EntityAddr, EntityType, Event, Message, MessageHeader, Policy,
+};
 use vmsgr_tests::sockets::{check_pattern_to_end, connect, half_close, write_pattern};
 use vmsgr_tests::{Driver, PATIENCE, Pattern, Peer, Process, Vmsgrd, libvmsgr, peer, run};
 
@@ -191,6 +193,30 @@ fn a_session_that_nobody_answers_is_given_up_or_gets_its_time() {
     let mut command = Command::new(program);
     command.args(["127.0.0.1", &port]).arg(&socket).env("LD_LIBRARY_PATH", installed.lib());
     assert_eq!(succeeds(&mut command), "given up: ECANCELED\ntimed: ETIMEDOUT\n");
+}
+
+#[test]
+fn a_session_asks_a_silent_peer_when_it_was_told_to() {
+    let Some(installed) = Installed::new() else { return };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/keepalive.c");
+    let program = installed.compile(&source, "keepalive", &installed.flags(&["--libs"]));
+    let (_daemon, _folder, socket) = daemon();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let mut config = Config::new(EntityType::OSD, EntityAddr::msgr2(address, 0).into());
+    config.policy = Policy::STATEFUL_SERVER;
+    let auth = Box::new(AuthNone::new(EntityType::OSD, "9", 0));
+    let mut server = Driver::new(Endpoint::new(config, auth, Instant::now()), Some(listener));
+    let mut command = Command::new(program);
+    command.args(["127.0.0.1", &address.port().to_string()]).arg(&socket);
+    let mut asking = Process::spawn(command.env("LD_LIBRARY_PATH", installed.lib()));
+    server.until("a session", PATIENCE, |_| {
+        assert!(asking.exited().is_none(), "{:#?}", asking.stderr().all());
+        asking.stdout().all().contains(&"open".to_owned()).then_some(())
+    });
+    // Nobody drives the server from here on.
+    assert!(asking.wait(PATIENCE).success(), "{:#?}", asking.stderr().all());
+    assert_eq!(asking.stdout().all(), ["open", "missed"]);
 }
 
 #[test]
