@@ -12,6 +12,8 @@ use vmsgr_messenger::msgr2::{
     Policy, Received, SessionId, StreamId, Target,
 };
 
+use crate::sockets;
+
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
 
@@ -75,6 +77,31 @@ impl Driver {
         let mut endpoint = Endpoint::new(config, auth, now);
         let session = endpoint.connect(target, now).expect("an address");
         (Self::new(endpoint, None), session)
+    }
+
+    /// Of an OSD with this number, at a loopback port of the kernel's choice.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn osd(number: u64) -> Self {
+        let listener = sockets::listen();
+        let address = listener.local_addr().expect("it is bound");
+        let mut config = Config::new(EntityType::OSD, EntityAddr::msgr2(address, 0).into());
+        config.gid = Some(number);
+        config.outbox_bytes = 1 << 30;
+        let auth = Box::new(AuthNone::new(EntityType::OSD, number.to_string(), 0));
+        Self::new(Endpoint::new(config, auth, Instant::now()), Some(listener))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn address(&self) -> SocketAddr {
+        let listener = self.listener.as_ref().expect("it listens");
+        listener.local_addr().expect("it is bound")
     }
 
     /// The number by which a [`client`](Self::client) is known.
