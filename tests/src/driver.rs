@@ -1,6 +1,6 @@
 //! An msgr2 endpoint over standard sockets: what moves its bytes in the tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -50,6 +50,8 @@ pub struct Driver {
     pub reads: bool,
     listener: Option<TcpListener>,
     sockets: BTreeMap<StreamId, TcpStream>,
+    /// Those that have taken less than there was.
+    full: BTreeSet<StreamId>,
 }
 
 impl Driver {
@@ -62,8 +64,8 @@ impl Driver {
         if let Some(listener) = &listener {
             listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         }
-        let (events, deliveries, sockets) = Default::default();
-        Self { endpoint, events, deliveries, reads: true, listener, sockets }
+        let (events, deliveries, sockets, full) = Default::default();
+        Self { endpoint, events, deliveries, reads: true, listener, sockets, full }
     }
 
     /// Of a client that wants one session, and that session.
@@ -187,10 +189,13 @@ impl Driver {
         let now = Instant::now();
         let due = self.endpoint.deadline().map(|at| at.saturating_duration_since(now));
         let wait = due.map_or(most, |due| due.min(most));
-        let listener = self.listener.iter().map(AsFd::as_fd);
-        let sockets = self.sockets.values().map(AsFd::as_fd);
-        let mut fds: Vec<PollFd<'_>> =
-            listener.chain(sockets).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let listener = self.listener.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN));
+        let sockets = self.sockets.iter().map(|(stream, socket)| {
+            let full = self.full.contains(stream);
+            let out = if full { PollFlags::POLLOUT } else { PollFlags::empty() };
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN | out)
+        });
+        let mut fds: Vec<PollFd<'_>> = listener.chain(sockets).collect();
         // Rounded up: not a moment too early, for ever.
         let milliseconds = wait.as_nanos().div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(milliseconds as i32).unwrap_or(PollTimeout::ZERO);
@@ -255,6 +260,7 @@ impl Driver {
     }
 
     fn write(&mut self, stream: StreamId) {
+        self.full.remove(&stream);
         let Some(mut socket) = self.sockets.get(&stream) else { return };
         loop {
             let slices = self.endpoint.poll_send(stream, Instant::now());
@@ -263,8 +269,13 @@ impl Driver {
             }
             match socket.write_vectored(&slices) {
                 Ok(count) => self.endpoint.sent(stream, count),
-                // A full socket is tried again in the next turn, and reading sees a broken one.
-                Err(_) => return,
+                // Reading sees a broken one.
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        self.full.insert(stream);
+                    }
+                    return;
+                }
             }
         }
     }
