@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use vmsgr_messenger::client::{AttachOptions, ConnectionId, Endpoint, Event};
+use vmsgr_messenger::client::{AttachOptions, ConnectionId, Endpoint, EntityId, Event};
 
 use crate::binary;
 use crate::eventually::{PATIENCE, eventually};
@@ -205,6 +205,22 @@ pub fn listen_at(endpoint: &mut Endpoint, address: SocketAddr) -> SocketAddr {
     until(endpoint, "a listener", |_, event| match event {
         Event::Listening { job, address } if *job == asked => Some(*address),
         Event::Failed { job, error } if *job == asked => panic!("listening fails: {error}"),
+        _ => None,
+    })
+}
+
+/// Listens as an entity on a loopback port of the kernel's choice, and waits until it does.
+///
+/// # Panics
+///
+/// When it does not in time.
+#[track_caller]
+pub fn listen_as(endpoint: &mut Endpoint, entity: EntityId) -> SocketAddr {
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let asked = endpoint.listen_as(entity, anywhere).expect("it is attached");
+    until(endpoint, "a listener", |_, event| match event {
+        Event::Listening { job, address } if *job == asked => Some(*address),
+        Event::Failed { error, .. } => panic!("listening fails: {error}"),
         _ => None,
     })
 }

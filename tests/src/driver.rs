@@ -1,6 +1,6 @@
 //! An msgr2 endpoint over standard sockets: what moves its bytes in the tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -11,6 +11,8 @@ use vmsgr_messenger::msgr2::{
     AuthNone, Config, Endpoint, EntityAddr, EntityAddrs, EntityType, Event, Message, MessageHeader,
     Policy, Received, SessionId, StreamId, Target,
 };
+
+use crate::sockets;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
@@ -48,6 +50,8 @@ pub struct Driver {
     pub reads: bool,
     listener: Option<TcpListener>,
     sockets: BTreeMap<StreamId, TcpStream>,
+    /// Those that have taken less than there was.
+    full: BTreeSet<StreamId>,
 }
 
 impl Driver {
@@ -60,8 +64,8 @@ impl Driver {
         if let Some(listener) = &listener {
             listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         }
-        let (events, deliveries, sockets) = Default::default();
-        Self { endpoint, events, deliveries, reads: true, listener, sockets }
+        let (events, deliveries, sockets, full) = Default::default();
+        Self { endpoint, events, deliveries, reads: true, listener, sockets, full }
     }
 
     /// Of a client that wants one session, and that session.
@@ -75,6 +79,31 @@ impl Driver {
         let mut endpoint = Endpoint::new(config, auth, now);
         let session = endpoint.connect(target, now).expect("an address");
         (Self::new(endpoint, None), session)
+    }
+
+    /// Of an OSD with this number, at a loopback port of the kernel's choice.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn osd(number: u64) -> Self {
+        let listener = sockets::listen();
+        let address = listener.local_addr().expect("it is bound");
+        let mut config = Config::new(EntityType::OSD, EntityAddr::msgr2(address, 0).into());
+        config.gid = Some(number);
+        config.outbox_bytes = 1 << 30;
+        let auth = Box::new(AuthNone::new(EntityType::OSD, number.to_string(), 0));
+        Self::new(Endpoint::new(config, auth, Instant::now()), Some(listener))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn address(&self) -> SocketAddr {
+        let listener = self.listener.as_ref().expect("it listens");
+        listener.local_addr().expect("it is bound")
     }
 
     /// The number by which a [`client`](Self::client) is known.
@@ -160,10 +189,13 @@ impl Driver {
         let now = Instant::now();
         let due = self.endpoint.deadline().map(|at| at.saturating_duration_since(now));
         let wait = due.map_or(most, |due| due.min(most));
-        let listener = self.listener.iter().map(AsFd::as_fd);
-        let sockets = self.sockets.values().map(AsFd::as_fd);
-        let mut fds: Vec<PollFd<'_>> =
-            listener.chain(sockets).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let listener = self.listener.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN));
+        let sockets = self.sockets.iter().map(|(stream, socket)| {
+            let full = self.full.contains(stream);
+            let out = if full { PollFlags::POLLOUT } else { PollFlags::empty() };
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN | out)
+        });
+        let mut fds: Vec<PollFd<'_>> = listener.chain(sockets).collect();
         // Rounded up: not a moment too early, for ever.
         let milliseconds = wait.as_nanos().div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(milliseconds as i32).unwrap_or(PollTimeout::ZERO);
@@ -228,6 +260,7 @@ impl Driver {
     }
 
     fn write(&mut self, stream: StreamId) {
+        self.full.remove(&stream);
         let Some(mut socket) = self.sockets.get(&stream) else { return };
         loop {
             let slices = self.endpoint.poll_send(stream, Instant::now());
@@ -236,8 +269,13 @@ impl Driver {
             }
             match socket.write_vectored(&slices) {
                 Ok(count) => self.endpoint.sent(stream, count),
-                // A full socket is tried again in the next turn, and reading sees a broken one.
-                Err(_) => return,
+                // Reading sees a broken one.
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        self.full.insert(stream);
+                    }
+                    return;
+                }
             }
         }
     }

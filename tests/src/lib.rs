@@ -14,6 +14,7 @@
 //! - [`Application`] is a process that is attached to it, [`application`] what a test is one with;
 //! - [`peer()`] finds a program of Debian's, or reports the test as skipped;
 //! - [`RedisServer`], [`Nginx`], [`MiniCeph`] and [`Namespace`] are guards: what they start ends with them;
+//! - [`Cutter`] is a way to an address that can be cut at any moment;
 //! - [`sockets`] holds the clients' manners (ping, half-close, reset, never read), [`Pattern`] the
 //!   bytes that they send;
 //! - [`Activity`] is what the kernel says a process did: switches, CPU time, memory.
@@ -38,6 +39,7 @@ pub mod application;
 mod binary;
 mod ceph;
 mod counters;
+mod cutter;
 mod driver;
 mod eventually;
 mod lines;
@@ -59,6 +61,7 @@ pub use application::Application;
 pub use binary::libvmsgr;
 pub use ceph::MiniCeph;
 pub use counters::{Counters, Counts};
+pub use cutter::Cutter;
 pub use driver::{Delivery, Driver};
 pub use eventually::{PATIENCE, eventually};
 pub use lines::Lines;

@@ -1,5 +1,10 @@
 //! Numbers by chance, the same for the same seed.
 
+use std::env;
+use std::time::SystemTime;
+
+use crate::peer::report;
+
 /// SplitMix64, as [`Pattern`](crate::Pattern) uses it.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -8,6 +13,19 @@ impl Random {
     /// The numbers of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// Those of another seed in each run, which is printed, or of that which `VMSGR_SEED` says.
+    ///
+    /// # Panics
+    ///
+    /// When `VMSGR_SEED` is no number.
+    pub fn of_this_run() -> Self {
+        let said = env::var("VMSGR_SEED").ok().map(|seed| seed.parse().expect("a number"));
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let seed = said.unwrap_or(since.as_micros() as u64);
+        report(&format!("VMSGR_SEED={seed}"));
+        Self::new(seed)
     }
 
     /// A number of `0..below`.

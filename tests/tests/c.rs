@@ -149,7 +149,7 @@ fn an_osd_in_c_answers_pings_and_whoever_comes_after_it_goes_on() {
     let ping = |driver: &mut Driver, tid| {
         let header = MessageHeader { kind: PING, tid, ..MessageHeader::default() };
         let (front, middle) = (Bytes::new(), Bytes::new());
-        // Nobody looks at it; it takes many parts.
+        // It takes many parts.
         let data = Bytes::from(vec![1; 1 << 20]);
         let message = Message { header, front, middle, data };
         driver.endpoint.send(session, message, Instant::now()).expect("there is room");
@@ -193,6 +193,54 @@ fn a_session_that_nobody_answers_is_given_up_or_gets_its_time() {
     let mut command = Command::new(program);
     command.args(["127.0.0.1", &port]).arg(&socket).env("LD_LIBRARY_PATH", installed.lib());
     assert_eq!(succeeds(&mut command), "given up: ECANCELED\ntimed: ETIMEDOUT\n");
+}
+
+/// FNV-1a.
+fn checksum(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Bytes that repeat nowhere near: those of the client's, at `from` 0.
+fn large(from: u32) -> Bytes {
+    let byte = |n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8;
+    (from..from + (8 << 20)).map(byte).collect()
+}
+
+#[test]
+fn a_client_in_c_sends_more_than_its_ring_abandons_some_and_gets_as_much() {
+    let Some(installed) = Installed::new() else { return };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/larger.c");
+    let program = installed.compile(&source, "larger", &installed.flags(&["--libs"]));
+    let (_daemon, _folder, socket) = daemon();
+    let mut osd = Driver::osd(7);
+    let mut command = Command::new(program);
+    command.args(["127.0.0.1", &osd.address().port().to_string()]).arg(&socket);
+    let mut client = Process::spawn(command.env("LD_LIBRARY_PATH", installed.lib()));
+    let small = osd.message(1000, PATIENCE);
+    let whole = osd.message(1000, PATIENCE);
+    let tids = [small.header.tid, whole.header.tid];
+    assert_eq!(tids, [4, 5], "nothing is seen of what was refused or abandoned");
+    assert_eq!((&small.data[..], &small.front[..]), (&[0][..], &b"larger than its ring"[..]));
+    assert!(whole.front == b"larger than its ring" && whole.data == large(0));
+    let (front, data) = (Bytes::from_static(b"as much"), large(99));
+    let expected = checksum(front.iter().chain(&data).copied());
+    let header = MessageHeader { kind: 1000, tid: 5, ..MessageHeader::default() };
+    osd.send(whole.session, Message { header, front, middle: Bytes::new(), data });
+    osd.until("the client's end", PATIENCE, |_| client.exited());
+    assert!(client.wait(PATIENCE).success(), "{:#?}", client.stderr().all());
+    let said = [
+        "connected to number 7 of type 4",
+        "too large: EMSGSIZE",
+        "in part: EAGAIN",
+        "another: EBUSY",
+        "small: sent",
+        "large: sent",
+        &format!("reply to 5: 8388608 bytes, {expected:016x}"),
+    ];
+    assert_eq!(client.stdout().all(), said);
+    assert!(osd.deliveries.is_empty());
 }
 
 #[test]

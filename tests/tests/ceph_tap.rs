@@ -1,7 +1,11 @@
 //! The tap, with Ceph's own client on the one side and a real OSD on the other.
 
+use std::io::Write;
+
 use serde_json::Value;
-use vmsgr_tests::{Launch, MiniCeph, Namespace, Vmsgrd, peer};
+use vmsgr_messenger::msgr2::Banner;
+use vmsgr_tests::sockets::{connect, expect, expect_end, half_close, ping};
+use vmsgr_tests::{Launch, MiniCeph, Namespace, Pattern, Vmsgrd, peer, relay_to};
 
 /// The cluster's OSD listens for clients here, and is reached through the daemon.
 const OSD_PORT: &str = "13301";
@@ -44,13 +48,16 @@ fn said(output: &[u8], label: &str) -> u64 {
     number.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {label} in {text}"))
 }
 
+/// A bench of a second; what it says.
+fn rados_bench(cluster: &MiniCeph<'_>, words: &[&str]) -> Vec<u8> {
+    let all = [&["-p", "test", "bench", "1"], words, &["-t", "16", "--no-hints"]].concat();
+    cluster.client("rados", &all, &[])
+}
+
 /// Benches with objects of this size, and checks that the tap counts what the bench does.
 fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd, size: &str) {
     let bytes: u64 = size.parse().expect("a size");
-    let rados = |words: &[&str]| {
-        let all = [&["-p", "test", "bench", "1"], words, &["-t", "16", "--no-hints"]].concat();
-        cluster.client("rados", &all, &[])
-    };
+    let rados = |words: &[&str]| rados_bench(cluster, words);
     let before = tap(daemon);
     let output = rados(&["write", "-b", size, "-O", size, "--no-cleanup"]);
     let written = said(&output, "Total writes made");
@@ -161,10 +168,60 @@ fn encrypted_connections_are_relayed_without_looking_which_is_said_once() {
     let daemon = relay_in(&namespace);
     redirect(&namespace);
     put_and_get(&cluster, 9_000_001);
+    // There is nothing to count, but what was read is what was written, by the bench's own account.
+    let size = "65536";
+    let written = rados_bench(&cluster, &["write", "-b", size, "-O", size, "--no-cleanup"]);
+    assert!(said(&written, "Total writes made") > 0);
+    for how in ["seq", "rand"] {
+        assert!(said(&rados_bench(&cluster, &[how]), "Total reads made") > 0, "{how}");
+    }
     let tap = tap(&daemon);
-    assert_eq!(tap["connections"], 2, "{tap}");
-    assert_eq!(tap["blind"]["secure"], 2, "{tap}");
+    assert_eq!(tap["connections"], 5, "{tap}");
+    assert_eq!(tap["blind"]["secure"], 5, "{tap}");
     assert_eq!(tap["operations"]["write"]["operations"], 0, "{tap}");
     let said = |line: &&String| line.contains("without looking") && line.contains("encryption");
-    assert_eq!(daemon.log().all().iter().filter(said).count(), 2, "once for each connection");
+    assert_eq!(daemon.log().all().iter().filter(said).count(), 5, "once for each connection");
+}
+
+/// What begins like this is nothing that the tap can follow; each is relayed as if there were none.
+#[test]
+fn what_is_not_the_protocol_or_not_its_revision_is_relayed_without_looking_which_is_said_once() {
+    let echo = Vmsgrd::start(&["-l", "127.0.0.1:0=echo"]);
+    let relay = format!("{},tap=msgr2", relay_to(echo.address(0)));
+    let daemon = Vmsgrd::start(&["-l", &relay]);
+    let other_revision = Banner { supported: Banner::COMPRESSION, required: 0 }.encode();
+    let no_frame = [&Banner::OURS.encode()[..], &[0xee; 32]].concat();
+    let beginnings: [(&[u8], &str); 3] = [
+        (b"GET / HTTP/1.1\r\n\r\n", "a stream begins with the banner"),
+        (&other_revision, "revision 0"),
+        (&no_frame, "the preamble's crc is"),
+    ];
+    let mut pattern = Pattern::new(12);
+    for (n, (beginning, reason)) in (1..).zip(beginnings) {
+        let mut stream = connect(daemon.address(0));
+        // In two pieces, neither of which says enough.
+        let (first, rest) = beginning.split_at(4);
+        ping(&mut stream, first);
+        ping(&mut stream, rest);
+        let line = daemon.expect_log(&["is relayed without looking", reason]);
+        for _ in 0..64 {
+            let mut bytes = vec![0; 16 << 10];
+            pattern.fill(&mut bytes);
+            ping(&mut stream, &bytes);
+        }
+        // Another banner does not open its eyes again.
+        stream.write_all(&Banner::OURS.encode()).expect("it is open");
+        expect(&mut stream, &Banner::OURS.encode());
+        half_close(&stream);
+        expect_end(&mut stream);
+        let seen = tap(&daemon);
+        assert_eq!(
+            (&seen["connections"], &seen["blind"]["broken"]),
+            (&n.into(), &n.into()),
+            "{seen}"
+        );
+        let said = daemon.log().all();
+        let said = said.iter().filter(|line| line.contains("without looking"));
+        assert_eq!(said.count(), n, "once for each connection, last: {line}");
+    }
 }

@@ -1,21 +1,20 @@
-//! Applications that are entities of Ceph's protocol: their messages, throttles, deaths and sessions.
+//! Applications that are entities of Ceph's protocol: their messages, throttles and deaths.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
 use vmsgr_messenger::client::{
-    self, AttachOptions, ConnectionId, Endpoint as Attached, EntityId, EntityOptions, EntityPolicy,
-    Event, Incoming,
+    self, AttachOptions, ConnectionId, Endpoint as Attached, EntityId, EntityOptions, Event,
+    Incoming,
 };
 use vmsgr_messenger::msgr2::{self, *};
-use vmsgr_tests::application::{attach, attach_with, named, until};
+use vmsgr_tests::application::{attach, attach_with, listen_as, named, until};
 use vmsgr_tests::{
     Application, Driver, PATIENCE, Random, Vmsgrd, peer, report, resident_bytes, vmsgrctl,
 };
@@ -101,18 +100,6 @@ fn ceph_ping_takes_an_application_for_an_osd() {
     assert_eq!(answer["daemon"]["entity"], "osd", "{answer}");
     let keepalive = &answer["keepalive"];
     assert_eq!((&keepalive["sent"], &keepalive["answered"]), (&4.into(), &4.into()), "{answer}");
-}
-
-/// Listens as an entity, and waits until it does.
-#[track_caller]
-fn listen_as(endpoint: &mut Attached, entity: EntityId) -> SocketAddr {
-    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let asked = endpoint.listen_as(entity, anywhere).expect("it is attached");
-    until(endpoint, "a listener", |_, event| match event {
-        Event::Listening { job, address } if *job == asked => Some(*address),
-        Event::Failed { error, .. } => panic!("listening fails: {error}"),
-        _ => None,
-    })
 }
 
 #[test]
@@ -279,155 +266,6 @@ fn twenty_kills_under_load_answer_every_operation_once() {
     done.store(true, Ordering::Relaxed);
     let answered: Vec<_> = clients.into_iter().map(|it| it.join().expect("no loss")).collect();
     report(&format!("{KILLS} kills; {answered:?} operations"));
-}
-
-/// A way to an address whose connections can be cut.
-struct Cutter {
-    address: SocketAddr,
-    sockets: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Cutter {
-    fn new(to: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-        let address = listener.local_addr().expect("it is bound");
-        let sockets = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&sockets);
-        thread::spawn(move || {
-            for near in listener.incoming() {
-                let Ok(near) = near else { return };
-                let Ok(far) = TcpStream::connect(to) else { return };
-                let pair = |one: &TcpStream| one.try_clone().expect("descriptors");
-                kept.lock().expect("no panic").extend([pair(&near), pair(&far)]);
-                let (near2, far2) = (pair(&near), pair(&far));
-                thread::spawn(move || copy(near, far));
-                thread::spawn(move || copy(far2, near2));
-            }
-        });
-        Self { address, sockets }
-    }
-
-    /// Cuts what there is; how many connections that were.
-    fn cut(&self) -> usize {
-        let mut sockets = self.sockets.lock().expect("no panic");
-        sockets.iter().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
-        sockets.drain(..).count() / 2
-    }
-}
-
-fn copy(mut from: TcpStream, mut to: TcpStream) {
-    let mut bytes = [0; 16 << 10];
-    while let Ok(count @ 1..) = from.read(&mut bytes) {
-        if to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
-    let _ = from.shutdown(Shutdown::Both);
-}
-
-/// One of two peers: sends numbered messages, and takes the other's.
-struct Half {
-    endpoint: Attached,
-    connection: Option<ConnectionId>,
-    sent: u64,
-    taken: u64,
-    lost: usize,
-}
-
-impl Half {
-    const ALL: u64 = 5000;
-
-    fn new(daemon: &Vmsgrd, name: &str, policy: EntityPolicy) -> (Self, EntityId) {
-        let mut endpoint = attach(daemon, name);
-        let options = EntityOptions::new(EntityType::OSD, name).policy(policy);
-        let entity = endpoint.entity(&options).expect("attached");
-        (Self { endpoint, connection: None, sent: 0, taken: 0, lost: 0 }, entity)
-    }
-
-    fn turn(&mut self, most: u64) {
-        while let Some(event) = self.endpoint.next_event() {
-            match event {
-                Event::Accepted { connection, .. } | Event::Connected { connection, .. } => {
-                    assert_eq!(self.connection.replace(connection), None, "one session");
-                }
-                Event::Closed { error, .. } => panic!("the session is over: {error:?}"),
-                Event::Failed { error, .. } => panic!("{error}"),
-                _ => {}
-            }
-        }
-        let Some(mut connection) = self.connection.and_then(|id| self.endpoint.connection(id))
-        else {
-            return;
-        };
-        let mut messages = connection.messages().expect("a session");
-        while let Some(incoming) = messages.peek() {
-            match incoming {
-                Incoming::Message(message) => {
-                    assert_eq!(message.header.tid, self.taken, "in order, each once");
-                    assert_eq!(message.front.len() as u64, self.taken % 3000);
-                    self.taken += 1;
-                }
-                Incoming::Notice(vmsgr_messenger::shm::Notice::StreamLost) => self.lost += 1,
-                Incoming::Notice(notice @ vmsgr_messenger::shm::Notice::Forgotten { .. }) => {
-                    panic!("{notice:?}")
-                }
-                Incoming::Notice(_) => {}
-            }
-            messages.consume();
-        }
-        let front = [7; 3000];
-        while self.sent < most {
-            let header = MessageHeader { tid: self.sent, kind: 1000, ..Default::default() };
-            let front = &front[..(self.sent % 3000) as usize];
-            if !messages.send(&client::Message::new(header, front)).expect("it may") {
-                break;
-            }
-            self.sent += 1;
-        }
-    }
-}
-
-/// Has two exchange everything, and calls `cut` again and again meanwhile.
-fn exchange(a: &mut Half, b: &mut Half, mut cut: impl FnMut() -> usize) {
-    const CUTS: u64 = 20;
-    let end = Instant::now() + PATIENCE * 2;
-    let (mut tried, mut cuts) = (0, 0);
-    while a.taken < Half::ALL || b.taken < Half::ALL {
-        a.turn(Half::ALL);
-        b.turn(Half::ALL);
-        if tried < CUTS && a.taken.min(b.taken) >= (tried + 1) * Half::ALL / (CUTS + 1) {
-            tried += 1;
-            cuts += cut();
-        }
-        assert!(Instant::now() < end, "{cuts} cuts; {} {} {} {}", a.sent, a.taken, b.sent, b.taken);
-        a.endpoint.wait(Some(Duration::from_millis(1))).expect("the daemon is there");
-    }
-    report(&format!("{cuts} cuts, of which {} and {} were told", a.lost, b.lost));
-    assert!(cuts > 0 && a.lost + b.lost > 0);
-}
-
-#[test]
-fn a_client_whose_connection_is_cut_again_and_again_loses_and_doubles_nothing() {
-    let daemon = daemon();
-    let (mut a, client) = Half::new(&daemon, "a", EntityPolicy::LosslessClient);
-    let (mut b, server) = Half::new(&daemon, "b", EntityPolicy::StatefulServer);
-    let cutter = Cutter::new(listen_as(&mut b.endpoint, server));
-    a.endpoint.connect_as(client, cutter.address, Some(EntityType::OSD)).expect("attached");
-    exchange(&mut a, &mut b, || cutter.cut());
-    assert!(a.lost > 5, "{} times", a.lost);
-}
-
-/// One way between them is cut; the other side knows another one.
-#[test]
-fn peers_find_each_other_again_and_it_is_the_same_session() {
-    let daemon = daemon();
-    let (mut a, a_entity) = Half::new(&daemon, "a", EntityPolicy::LosslessPeer);
-    let (mut b, b_entity) = Half::new(&daemon, "b", EntityPolicy::LosslessPeer);
-    listen_as(&mut a.endpoint, a_entity);
-    let cutter = Cutter::new(listen_as(&mut b.endpoint, b_entity));
-    a.endpoint.connect_as(a_entity, cutter.address, Some(EntityType::OSD)).expect("attached");
-    exchange(&mut a, &mut b, || cutter.cut());
 }
 
 #[test]

@@ -130,6 +130,11 @@ impl Session {
         !self.policy.server && socket.is_some_and(|socket| socket.port() != 0)
     }
 
+    /// Whether both sides have heard of it, as far as we know. A lossy one begins with each stream.
+    pub(super) fn has_begun(&self) -> bool {
+        self.server_cookie != 0
+    }
+
     /// The peer's address: as it says, or else as we know it.
     pub(super) fn name(&self) -> Option<EntityAddr> {
         if self.addresses.0.is_empty() { self.target } else { Some(self.addresses.msgr2()) }

@@ -72,6 +72,18 @@ fn what_failed_stays_failed() {
 }
 
 #[test]
+fn it_does_not_follow_a_revision_that_it_does_not_know() {
+    for supported in [0, Banner::COMPRESSION, !Banner::REVISION_1] {
+        let banner = Banner { supported, required: 0 }.encode();
+        for pieces in cuts(&banner) {
+            assert_eq!(follow(&pieces, 100), Err(CannotFollow::Violation(Rule::Revision.into())));
+        }
+    }
+    let banner = Banner { supported: !0, required: 0 }.encode();
+    assert_eq!(follow(&[&banner], 100), Ok(vec![]), "more than is known does not matter");
+}
+
+#[test]
 fn it_gives_up_where_compression_begins_and_not_where_it_was_only_talked_about() {
     for on in [false, true] {
         let mut payload = Vec::new();

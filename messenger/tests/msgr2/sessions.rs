@@ -240,6 +240,37 @@ fn attempts_back_off_up_to_fifteen_seconds() {
     assert_eq!(gaps, [1, 4, 8, 16, 32, 64, 128, 150, 150]);
 }
 
+/// A peer with nothing to say is left alone once the session has begun, and not before.
+#[test]
+fn a_session_with_a_peer_is_asked_for_again_until_it_has_begun() {
+    for policy in [Policy::LOSSLESS_PEER, Policy::LOSSLESS_CLIENT] {
+        let mut world = World::peers(1);
+        world.up = false;
+        let session = world.dial(0, 1, policy);
+        world.pass(5 * SECOND);
+        assert_eq!(world.made, 0);
+        world.up = true;
+        world.pass(10 * SECOND);
+        assert_eq!(world.opened(0), [(session, false)]);
+        // And one whose streams are cut in their handshakes.
+        for seed in 0..100 {
+            let mut world = World::peers(seed);
+            let session = world.dial(0, 1, policy);
+            let steps = world.dice.below(12);
+            world.steps(steps);
+            world.cut();
+            world.pass(10 * SECOND);
+            assert_eq!(world.opened(0).first(), Some(&(session, false)), "seed {seed}");
+        }
+    }
+    let mut world = World::peers(1);
+    let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
+    world.settle();
+    world.cut();
+    world.pass(60 * SECOND);
+    assert_eq!((world.made, world.opened(0)), (1, vec![(session, false)]));
+}
+
 #[test]
 fn a_silent_peer_is_asked_and_given_up() {
     let keepalive = Keepalive { after: 10 * SECOND, patience: 20 * SECOND };

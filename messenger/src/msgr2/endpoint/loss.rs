@@ -56,7 +56,8 @@ impl Endpoint {
         } else {
             session.backoff.failed();
         }
-        let wanted = !session.policy.standby || !session.outbox.is_empty();
+        // Who has asked for a session says nothing in it before it is open.
+        let wanted = !session.policy.standby || !session.outbox.is_empty() || !session.has_begun();
         let again = session.may_connect() && wanted;
         session.link =
             if again { Link::Retrying(now + session.backoff.take()) } else { Link::Idle(now) };
