@@ -3,7 +3,7 @@
 //!
 //! A round is one sample of each peer, in turn. Each sample has a fresh server process, pinned to
 //! one core, and the generator on another. Medians and ratios are made by [`summary`], tables by
-//! [`report`], pictures and the page by [`page`].
+//! [`tables`], pictures by [`pictures`], and the page that shows all of it by [`page`].
 
 pub mod disturbance;
 pub mod machine;
@@ -11,8 +11,11 @@ pub mod measured;
 pub mod merge;
 pub mod page;
 pub mod peer;
+pub mod pictures;
 pub mod report;
+pub mod steady;
 pub mod summary;
+pub mod tables;
 pub mod verdict;
 
 use std::sync::atomic::AtomicBool;
@@ -194,7 +197,7 @@ fn attempt_sample(
     // that.
     let measured = thread::scope(|scope| {
         let (options, server) = (options, &server);
-        scope.spawn(move || measure(options, workload, server, stop)).join()
+        scope.spawn(move || measure(options, workload, (kind, server), stop)).join()
     });
     let stolen = watch.stolen()?;
     // When the server died, that is the reason, and not the reset that the generator saw.
@@ -208,7 +211,7 @@ fn attempt_sample(
 fn measure(
     options: &Options,
     workload: Workload,
-    running: &Running,
+    (kind, running): (Kind, &Running),
     stop: &AtomicBool,
 ) -> Result<(Measured, Option<f64>)> {
     let (address, servers) = (running.address(), running.watched());
@@ -217,7 +220,7 @@ fn measure(
     // Not worth more than what is measured.
     let probe = Some(PROBED.min(options.duration));
     let mut alone_p99_us = None;
-    let measured = match workload.shape() {
+    let measured = match workload.shape(kind) {
         Shape::Closed { connections, depth, size, slow } => {
             let mut options = load::Options {
                 address,
@@ -239,6 +242,27 @@ fn measure(
                 alone_p99_us = Some(load::run(&options, stop)?.latency.p99_us);
                 options.slow = slow;
             }
+            Measured::Load(load::run(&options, stop)?)
+        }
+        Shape::Open { connections, size, rate } => {
+            if kind.shares_the_generators_core() {
+                // In an open loop the generator never sleeps.
+                cores::give_way()?;
+            }
+            let options = load::Options {
+                address,
+                connections,
+                depth: 1,
+                size,
+                duration,
+                warm_up,
+                verify: false,
+                core,
+                servers,
+                probe,
+                rate: Some(f64::from(rate)),
+                slow: 0,
+            };
             Measured::Load(load::run(&options, stop)?)
         }
         Shape::Churn { at_once, size } => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::Figure;
 use super::peer::Peer;
-use super::summary::{CPU, P50, P99, RATE, Section};
+use super::summary::{ANSWERED, CPU, P50, P99, P99_9, RATE, Section};
 use crate::workload::{Kind, Workload};
 
 /// Least share of the fastest reference's messages per second.
@@ -57,11 +57,14 @@ impl fmt::Display for Verdict {
 /// The daemon against its aims under one workload; none when it, or whom it is measured by, took no
 /// part.
 pub fn verdict(section: &Section) -> Option<Verdict> {
-    let (finding, met) = match section.kind {
-        Kind::Echo => echo(section)?,
-        Kind::Relay => relay(section)?,
-        Kind::App | Kind::AppApart => application(section)?,
-        Kind::Msgr2 => osd(section)?,
+    let (finding, met) = match (section.workload, section.kind) {
+        (Workload::Idle, _) => at_rest(section)?,
+        (Workload::Slow, _) => against_alone(section)?,
+        (Workload::Steady, _) => in_time(section)?,
+        (_, Kind::Echo) => echo(section)?,
+        (_, Kind::Relay) => relay(section)?,
+        (_, Kind::App | Kind::AppApart) => application(section)?,
+        (_, Kind::Msgr2) => osd(section)?,
     };
     Some(Verdict { kind: section.kind, workload: section.workload, finding, met })
 }
@@ -71,9 +74,7 @@ type Finding = (String, Option<bool>);
 fn echo(section: &Section) -> Option<Finding> {
     match section.workload {
         Workload::Ping => against_spin(section),
-        Workload::Idle => at_rest(section),
         Workload::Churn => against_epoll(section),
-        Workload::Slow => against_alone(section),
         _ => against_references(section),
     }
 }
@@ -134,6 +135,28 @@ fn against_alone(section: &Section) -> Option<Finding> {
     Some((format!("{finding} (aim: <= {SLOW_AIM})"), Some(ratio <= SLOW_AIM)))
 }
 
+/// An open loop: there is nothing to reach but keeping up.
+fn in_time(section: &Section) -> Option<Finding> {
+    let daemon = *section.peers.iter().find(|peer| peer.is_vmsgrd())?;
+    if !section.kept_up(daemon)? {
+        let share = section.spread(daemon, ANSWERED)?.median;
+        return Some((format!("answered {share:.3} of what was due (aim: all)"), Some(false)));
+    }
+    let (promptest, thriftiest) = (section.reference()?, section.thriftiest_reference()?);
+    let of = |figure| ratio(section, promptest, figure);
+    let finding = format!(
+        "kept up; {:.3} of {name}'s p50, {:.3} of its p99, {:.3} of its p99.9, {:.3} of {}'s CPU \
+         per message",
+        of(P50)?,
+        of(P99)?,
+        of(P99_9)?,
+        ratio(section, thriftiest, CPU)?,
+        thriftiest.name(),
+        name = promptest.name(),
+    );
+    Some((finding, None))
+}
+
 fn relay(section: &Section) -> Option<Finding> {
     let rate = ratio(section, Peer::Haproxy, RATE)?;
     // Messages per second of a core's time: the generator and the upstream have only one core.
@@ -160,13 +183,8 @@ fn relay(section: &Section) -> Option<Finding> {
 /// of its own. Where it is beside the generator, one core has more to do than the other has, and
 /// there is no aim.
 fn application(section: &Section) -> Option<Finding> {
-    use Workload::{Bulk, Fan, Idle, Op4k, Ping, Pipeline, Slow};
+    use Workload::{Bulk, Fan, Op4k, Ping, Pipeline};
     let workload = section.workload;
-    match workload {
-        Idle => return at_rest(section),
-        Slow => return against_alone(section),
-        _ => {}
-    }
     let floor = ratio(section, Peer::AppEpoll, RATE);
     let proxy = |figure| ratio(section, Peer::AppHaproxy, figure);
     let proxied = proxy(RATE).zip(proxy(P50)).zip(proxy(P99));
