@@ -44,6 +44,8 @@ pub struct Options {
     pub rounds: usize,
     /// How long each sample is measured.
     pub duration: Duration,
+    /// How long they are left alone under idle.
+    pub idle: Duration,
     /// How often a sample is taken at most until it is undisturbed, at least 1.
     pub attempts: u32,
     /// Kinds of servers, in this order.
@@ -75,8 +77,11 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
     ensure!(!plans.is_empty(), "none of these peers is measured under any of these workloads");
     let header = Header::new(options)?;
     println!("{header}");
-    let samples: usize =
-        plans.iter().map(|plan| plan.workloads.len() * plan.peers.len() * options.rounds).sum();
+    let of_plan = |plan: &Plan| {
+        let rounds = plan.workloads.iter().map(|&workload| rounds(options, plan.kind, workload));
+        rounds.sum::<usize>() * plan.peers.len()
+    };
+    let samples: usize = plans.iter().map(of_plan).sum();
     let progress = ProgressBar::new(samples as u64)
         .with_style(ProgressStyle::with_template("{msg:<32} [{bar:40}] {pos}/{len}, {eta} left")?);
     let mut report = Report::new(header);
@@ -98,13 +103,14 @@ fn section(
     stop: &AtomicBool,
     progress: &ProgressBar,
 ) -> Result<Section> {
-    let mut rounds = Vec::with_capacity(options.rounds);
-    for number in 1..=options.rounds {
+    let count = rounds(options, plan.kind, workload);
+    let mut rounds = Vec::with_capacity(count);
+    for number in 1..=count {
         let mut round = Vec::with_capacity(plan.peers.len());
         for &peer in &plan.peers {
             let (name, peer_name) = (workload.name(), peer.name());
             let kind = plan.kind.prefix();
-            progress.set_message(format!("{kind}{name} {number}/{} {peer_name}", options.rounds));
+            progress.set_message(format!("{kind}{name} {number}/{count} {peer_name}"));
             let sample = sample(options, workload, (plan.kind, peer), stop)
                 .with_context(|| format!("{peer_name} under {name}"))?;
             round.push(sample);
@@ -119,6 +125,11 @@ fn section(
         absent: plan.absent.clone(),
         rounds,
     })
+}
+
+/// Idle is measured once, and for longer: what does nothing does it every time.
+fn rounds(options: &Options, kind: Kind, workload: Workload) -> usize {
+    if workload.shape(kind).is_idle() { 1 } else { options.rounds }
 }
 
 /// What there is to do, without what nobody or nothing is left for.
@@ -172,7 +183,9 @@ fn sample(
     stop: &AtomicBool,
 ) -> Result<Sample> {
     let mut best = attempt_sample(options, workload, peer, stop)?;
-    while !best.is_clean() && best.attempts < options.attempts {
+    // Nothing is nothing, whatever else goes on.
+    let again = !workload.shape(peer.0).is_idle();
+    while again && !best.is_clean() && best.attempts < options.attempts {
         // Whoever disturbed it may be done by then.
         thread::sleep(options.duration / 2);
         let attempts = best.attempts + 1;
@@ -280,6 +293,7 @@ fn measure(
             Measured::Load(churn::run(&options, stop)?)
         }
         Shape::Idle { connections } => {
+            let duration = options.idle;
             let options = IdleOptions { address, connections, duration, warm_up, core, servers };
             Measured::Idle(idle::run(&options, stop)?)
         }

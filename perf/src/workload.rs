@@ -245,6 +245,13 @@ impl Workload {
     }
 }
 
+impl Shape {
+    /// Nothing is sent.
+    pub fn is_idle(self) -> bool {
+        matches!(self, Self::Idle { .. })
+    }
+}
+
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -180,7 +180,8 @@ fn an_open_loop_counts_what_a_stalled_server_made_late() {
 /// The suite on one workload or two; `None` on a machine with one core, where there is nothing to
 /// compare, as the suite says.
 fn suite(arguments: &[&str], out: &Path) -> Option<String> {
-    let mut command = bench(&["suite", "--rounds", "1", "--seconds", "0.05"]);
+    let mut command =
+        bench(&["suite", "--rounds", "1", "--seconds", "0.05", "--idle-seconds", "0.05"]);
     let output = command.args(arguments).arg("--out").arg(out).output().unwrap();
     if thread::available_parallelism().unwrap().get() < 2 {
         assert!(failure(&output).contains("--load-core"));

@@ -44,13 +44,22 @@ pub fn merge(reports: Vec<Report>) -> Result<Report> {
             add(&mut sections, section)?;
         }
     }
-    header.rounds = sections.iter().map(|section| section.rounds.len()).min().unwrap_or(0);
+    header.rounds = rounds(&sections);
     let mut merged = Report::new(header);
     sections.sort_by_key(|section| section.kind);
     for section in sections {
         merged.add(section);
     }
     Ok(merged)
+}
+
+/// The fewest of any workload; idle is measured once.
+fn rounds(sections: &[Section]) -> usize {
+    let of = |idle| {
+        let some = sections.iter().filter(move |section| section.shape().is_idle() == idle);
+        some.map(|section| section.rounds.len()).min()
+    };
+    of(false).or(of(true)).unwrap_or(0)
 }
 
 /// Unless it is there.
@@ -126,6 +135,11 @@ mod tests {
         let spread = fan.spread(Peer::Vmsgrd, super::super::summary::RATE).unwrap();
         assert_eq!((fan.rounds.len(), spread.min, spread.max), (2, 10.0, 30.0));
         assert_eq!(merged.header.rounds, 1);
+        let twice = |workload| report("one", workload, &peers, 10);
+        let pieces = [Workload::Fan, Workload::Fan, Workload::Idle].map(twice);
+        assert_eq!(merge(pieces.to_vec()).unwrap().header.rounds, 2);
+        let pieces = [Workload::Idle, Workload::Idle].map(twice);
+        assert_eq!(merge(pieces.to_vec()).unwrap().header.rounds, 2);
         assert_eq!(merged.header.servers, ["vmsgrd", "epoll"]);
         assert_eq!(merged.header.command.lines().collect::<Vec<_>>(), ["one", "two", "three"]);
         assert!(merged.verdicts.iter().any(|verdict| verdict.workload == Workload::Fan));

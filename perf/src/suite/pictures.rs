@@ -57,7 +57,7 @@ fn counted(kind: Kind) -> &'static str {
 }
 
 fn is_idle(section: &Section) -> bool {
-    matches!(section.shape(), Shape::Idle { .. })
+    section.shape().is_idle()
 }
 
 fn is_open(section: &Section) -> bool {

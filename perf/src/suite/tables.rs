@@ -22,7 +22,17 @@ impl fmt::Display for Section {
 impl Section {
     /// The workload in words.
     pub fn title(&self) -> String {
-        format!("{}{}: {}", self.kind.prefix(), self.workload.name(), self.shape())
+        let title = format!("{}{}: {}", self.kind.prefix(), self.workload.name(), self.shape());
+        match self.shape() {
+            Shape::Idle { .. } => format!("{title} for {} s", figure(self.longest_s())),
+            _ => title,
+        }
+    }
+
+    /// The longest of the samples, in seconds.
+    fn longest_s(&self) -> f64 {
+        let samples = self.rounds.iter().flatten();
+        samples.map(|sample| sample.measured.seconds()).fold(0.0, f64::max)
     }
 
     /// The figures; a row for each peer, and for each that is absent the reason.
