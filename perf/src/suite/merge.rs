@@ -84,40 +84,22 @@ fn add(sections: &mut Vec<Section>, new: Section) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::Machine;
     use super::super::peer::Peer;
-    use super::super::report::Header;
     use super::super::summary::tests::sample;
     use super::*;
     use crate::workload::{Kind, Workload};
 
     fn report(command: &str, workload: Workload, peers: &[Peer], rate: u64) -> Report {
-        let header = Header {
-            date: "2026-01-01T00:00:00Z".into(),
-            machine: Machine {
-                processor: "one".into(),
-                cores: 2,
-                virtual_machine: true,
-                memory_gib: 1.0,
-                kernel: "6".into(),
-                commit: "abc".into(),
-            },
-            command: command.into(),
-            servers: peers.iter().map(|peer| peer.name().to_owned()).collect(),
-            rounds: 1,
-            seconds: 1.0,
-            server_core: 0,
-            load_core: 1,
-            optimised: true,
-        };
-        let mut report = Report::new(header);
-        report.add(Section {
+        let section = Section {
             kind: Kind::Echo,
             workload,
             peers: peers.to_vec(),
             absent: Vec::new(),
             rounds: vec![peers.iter().map(|_| sample(rate, 1.0, 0.0)).collect()],
-        });
+        };
+        let mut report = super::super::report::tests::report(vec![section]);
+        report.header.command = command.into();
+        report.header.servers = peers.iter().map(|peer| peer.name().to_owned()).collect();
         report
     }
 

@@ -54,6 +54,11 @@ impl Header {
     }
 }
 
+/// In words.
+pub fn rounds(count: usize) -> String {
+    if count == 1 { "1 round".to_owned() } else { format!("{count} rounds") }
+}
+
 /// The commands of all that take part.
 fn servers(options: &Options) -> Result<Vec<String>> {
     let mut commands = Vec::new();
@@ -86,8 +91,10 @@ impl Header {
     pub fn source(&self) -> String {
         let Machine { processor, cores, kernel, commit, .. } = &self.machine;
         format!(
-            "{}; {processor}, {cores} cores, Linux {kernel}; commit {commit}; {} rounds of {} s",
-            self.date, self.rounds, self.seconds
+            "{}; {processor}, {cores} cores, Linux {kernel}; commit {commit}; {} of {} s",
+            self.date,
+            rounds(self.rounds),
+            self.seconds
         )
     }
 
@@ -98,8 +105,8 @@ impl Header {
         lines.extend(self.command.lines().map(|command| format!("command: `{command}`")));
         lines.extend(self.servers.iter().map(|server| format!("server: `{server}`")));
         lines.push(format!(
-            "{} rounds, interleaved, {} s each after {} s; server on core {}, load on core {}",
-            self.rounds,
+            "{}, interleaved, {} s each after {} s; server on core {}, load on core {}",
+            rounds(self.rounds),
             self.seconds,
             WARM_UP.as_secs_f64(),
             self.server_core,
@@ -161,5 +168,44 @@ impl fmt::Display for Report {
             writeln!(f, "{section}")?;
         }
         write!(f, "{}", self.verdicts())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Of one machine, one round each.
+    pub fn report(sections: Vec<Section>) -> Report {
+        let header = Header {
+            date: "2026-01-01T00:00:00Z".into(),
+            machine: Machine {
+                processor: "one".into(),
+                cores: 2,
+                virtual_machine: true,
+                memory_gib: 1.0,
+                kernel: "6".into(),
+                commit: "abc".into(),
+            },
+            command: "vmsgr-bench suite".into(),
+            servers: Vec::new(),
+            rounds: 1,
+            seconds: 1.0,
+            server_core: 0,
+            load_core: 1,
+            optimised: true,
+        };
+        let mut report = Report::new(header);
+        for section in sections {
+            report.add(section);
+        }
+        report
+    }
+
+    #[test]
+    fn a_picture_says_where_its_figures_come_from() {
+        let source = report(Vec::new()).header.source();
+        let wanted = "2026-01-01T00:00:00Z; one, 2 cores, Linux 6; commit abc; 1 round of 1 s";
+        assert_eq!(source, wanted);
     }
 }
