@@ -141,7 +141,9 @@ fn origin(header: &Header) -> String {
 }
 
 fn table(old: &Section, new: &Section) -> Table {
-    let reference = new.reference().filter(|peer| old.peers.contains(peer));
+    let [of_new, of_old] = [(new, old), (old, new)]
+        .map(|(one, other)| one.reference().filter(|peer| other.peers.contains(peer)));
+    let reference = of_new.or(of_old);
     let beside = reference.map_or("beside".to_owned(), |peer| format!("beside {}", peer.name()));
     let mut table =
         Table::new(["peer", "figure", "old", "new", "new/old", "bounds", &beside, "says"]);

@@ -48,7 +48,9 @@ pub const LAST_CPU: Figure =
 pub const OWN_CPU: Figure = |outcome| Some(outcome.own_cpu_us_per_message());
 /// System calls per message, of all processes together.
 pub const CALLS: Figure = |outcome| outcome.probed.as_ref()?.all_system_calls_per_message();
-/// The same of who stands before an application.
+/// Those of them that found nothing.
+pub const FOUND_NOTHING: Figure = |outcome| outcome.probed.as_ref()?.found_nothing_per_message();
+/// System calls per message of who stands before an application.
 pub const FRONT_CALLS: Figure = |outcome| {
     let probed = outcome.probed.as_ref().filter(|probed| probed.parts.len() > 1)?;
     probed.system_calls_per_message(0)

@@ -6,8 +6,8 @@ use super::measured::Figure;
 use super::peer::Peer;
 use super::steady;
 use super::summary::{
-    CALLS, CPU, FRONT_CALLS, FRONT_CPU, LAST_CALLS, LAST_CPU, OWN_CPU, P50, P99, RATE, RUNG, SAVED,
-    SWITCHES, Section, Spread,
+    CALLS, CPU, FOUND_NOTHING, FRONT_CALLS, FRONT_CPU, LAST_CALLS, LAST_CPU, OWN_CPU, P50, P99,
+    RATE, RUNG, SAVED, SWITCHES, Section, Spread,
 };
 use crate::table::{Table, figure, rate};
 use crate::workload::{Kind, Shape};
@@ -103,13 +103,16 @@ fn load_table(section: &Section) -> Table {
 /// What is told of some kinds only: the parts of what is behind the address.
 pub(super) fn columns(kind: Kind) -> &'static [(&'static str, Figure)] {
     match kind {
-        Kind::Echo | Kind::Relay => &[("calls/msg", CALLS)],
-        Kind::Msgr2 => &[("load CPU us/op", OWN_CPU), ("calls/op", CALLS)],
+        Kind::Echo | Kind::Relay => &[("calls/msg", CALLS), ("in vain/msg", FOUND_NOTHING)],
+        Kind::Msgr2 => {
+            &[("load CPU us/op", OWN_CPU), ("calls/op", CALLS), ("in vain/op", FOUND_NOTHING)]
+        }
         Kind::App | Kind::AppApart => &[
             ("front CPU", FRONT_CPU),
             ("app CPU", LAST_CPU),
             ("front calls/msg", FRONT_CALLS),
             ("app calls/msg", LAST_CALLS),
+            ("in vain/msg", FOUND_NOTHING),
             ("rung/msg", RUNG),
             ("saved/msg", SAVED),
         ],
@@ -209,7 +212,7 @@ mod tests {
         assert_eq!(cells[2..5], ["99.0k (99.0k-99.0k)", "0.990", "0.990"]);
         assert_eq!(cells[7..10], ["9.50", "0.950", "0.950"]);
         assert_eq!(cells[10], "-");
-        assert_eq!(cells[14], "1/1");
+        assert_eq!(cells[15], "1/1");
         let last: Vec<&str> = text.lines().rev().take(2).collect();
         assert!(last[1].ends_with(" 0/1 |"), "{text}");
         let cells: Vec<&str> = last[0].split('|').map(str::trim).collect();

@@ -425,7 +425,7 @@ mod tests {
                     parts: Vec::new(),
                     probed: Some(Probed {
                         messages: 0,
-                        parts: vec![Part { system_calls: Some(system_calls), doorbells: None }],
+                        parts: vec![Part { system_calls: Some(system_calls), ..Part::default() }],
                         means: Some(means),
                         missing: None,
                     }),
