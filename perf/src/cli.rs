@@ -207,8 +207,11 @@ pub struct Suite {
     /// How long each sample is measured, after 0.3 s of warm-up
     #[arg(long, default_value = "2", value_parser = seconds)]
     pub seconds: Duration,
+    /// How long servers are left alone under idle, which is measured once
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    pub idle_seconds: Duration,
     /// A look: one round of one second
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    #[arg(long, conflicts_with_all = ["rounds", "seconds", "idle_seconds"])]
     pub quick: bool,
     /// How often a sample is taken at most until nothing disturbs it: on a machine that others
     /// use, fewer make the run end

@@ -5,7 +5,9 @@
 //! Two things help. The *bounds* are the least and the largest ratio that any two rounds of the two
 //! runs have; when 1 lies between them, the runs overlap, and there is nothing to see. And *beside*
 //! is the change relative to the reference of the same workload, that is, with the part taken out
-//! that happened to the reference as well.
+//! that happened to the reference as well. One round has no bounds, and no verdict.
+
+mod change;
 
 use std::fmt;
 use std::fs;
@@ -15,23 +17,63 @@ use anyhow::{Context, Result};
 
 use crate::suite::measured::Figure;
 use crate::suite::peer::Peer;
-use crate::suite::report::{Header, Report};
-use crate::suite::summary::{CPU, P99, RATE, Section, Spread};
+use crate::suite::report::{self, Header, Report};
+use crate::suite::summary::{CPU, P50, P99, P99_9, RATE, Section, Spread};
 use crate::table::{Table, figure, rate};
+use crate::workload::Shape;
+use change::Change;
 
 /// A figure that is compared.
 struct Column {
     name: &'static str,
-    read: Figure,
+    read: fn(&Section, Peer) -> Option<Spread>,
+    /// The same of one sample, where it is taken beside the reference's.
+    figure: Option<Figure>,
     more_is_better: bool,
     write: fn(f64) -> String,
 }
 
-const COLUMNS: [Column; 3] = [
-    Column { name: "msgs/s", read: RATE, more_is_better: true, write: rate },
-    Column { name: "p99 us", read: P99, more_is_better: false, write: figure },
-    Column { name: "CPU us/msg", read: CPU, more_is_better: false, write: figure },
+macro_rules! column {
+    ($name:literal, $figure:ident) => {
+        Column {
+            name: $name,
+            read: |section, peer| section.spread(peer, $figure),
+            figure: Some($figure),
+            more_is_better: false,
+            write: figure,
+        }
+    };
+}
+
+const CLOSED: &[Column] = &[
+    Column { more_is_better: true, write: rate, ..column!("msgs/s", RATE) },
+    column!("p99 us", P99),
+    column!("CPU us/msg", CPU),
 ];
+
+/// What is due is the same.
+const OPEN: &[Column] = &[
+    column!("p50 us", P50),
+    column!("p99 us", P99),
+    column!("p99.9 us", P99_9),
+    column!("CPU us/msg", CPU),
+];
+
+const IDLE: &[Column] = &[Column {
+    name: "idle ms/s",
+    read: Section::idle_cpu_ms_per_s,
+    figure: None,
+    more_is_better: false,
+    write: figure,
+}];
+
+fn columns(section: &Section) -> &'static [Column] {
+    match section.shape() {
+        Shape::Open { .. } => OPEN,
+        Shape::Idle { .. } => IDLE,
+        Shape::Closed { .. } | Shape::Churn { .. } | Shape::Osd { .. } => CLOSED,
+    }
+}
 
 /// Reads a results.json of the suite.
 ///
@@ -51,15 +93,16 @@ pub struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// Of what both have; the rest is named and not compared.
+    /// Of what both have; what only one has is named.
     pub fn new(old: &'a Report, new: &'a Report) -> Self {
         Self { old, new }
     }
+}
 
-    fn old_section(&self, new: &Section) -> Option<&Section> {
-        let same = |old: &&Section| old.kind == new.kind && old.workload == new.workload;
-        self.old.sections.iter().find(same)
-    }
+/// The section of the same workload.
+fn same<'a>(report: &'a Report, as_this: &Section) -> Option<&'a Section> {
+    let same = |s: &&Section| s.kind == as_this.kind && s.workload == as_this.workload;
+    report.sections.iter().find(same)
 }
 
 impl fmt::Display for Comparison<'_> {
@@ -73,10 +116,13 @@ impl fmt::Display for Comparison<'_> {
         }
         for new in &self.new.sections {
             writeln!(f, "\n## {}\n", new.title())?;
-            match self.old_section(new) {
+            match same(self.old, new) {
                 Some(old) => write!(f, "{}", table(old, new))?,
                 None => writeln!(f, "not in the old results")?,
             }
+        }
+        for old in self.old.sections.iter().filter(|old| same(self.new, old).is_none()) {
+            writeln!(f, "\n## {}\n\nnot in the new results", old.title())?;
         }
         Ok(())
     }
@@ -85,45 +131,77 @@ impl fmt::Display for Comparison<'_> {
 fn origin(header: &Header) -> String {
     let machine = &header.machine;
     format!(
-        "{}, commit {}, {} rounds of {} s, Linux {}",
-        header.date, machine.commit, header.rounds, header.seconds, machine.kernel
+        "{}, commit {}, {} of {} s, Linux {}",
+        header.date,
+        machine.commit,
+        report::rounds(header.rounds),
+        header.seconds,
+        machine.kernel
     )
 }
 
 fn table(old: &Section, new: &Section) -> Table {
-    let reference = new.reference();
+    let [of_new, of_old] = [(new, old), (old, new)]
+        .map(|(one, other)| one.reference().filter(|peer| other.peers.contains(peer)));
+    let reference = of_new.or(of_old);
     let beside = reference.map_or("beside".to_owned(), |peer| format!("beside {}", peer.name()));
     let mut table =
         Table::new(["peer", "figure", "old", "new", "new/old", "bounds", &beside, "says"]);
-    for &peer in &new.peers {
-        for column in &COLUMNS {
-            let spreads = old.spread(peer, column.read).zip(new.spread(peer, column.read));
-            let Some((before, after)) = spreads else { continue };
-            let change = Change::new(before, after);
+    let gone = old.peers.iter().filter(|peer| !new.peers.contains(peer));
+    for &peer in new.peers.iter().chain(gone) {
+        let missing = |section: &Section| !section.peers.contains(&peer);
+        if let Some((section, name)) =
+            [(old, "old"), (new, "new")].into_iter().find(|(section, _)| missing(section))
+        {
+            table.note(peer.name(), &why_missing(section, peer, name));
+            continue;
+        }
+        for column in columns(new) {
+            let [before, after] = [old, new].map(|section| (column.read)(section, peer));
+            if before.is_none() && after.is_none() {
+                continue;
+            }
+            let change = before
+                .zip(after)
+                .map(|(old_one, new_one)| Change::new(old_one, new_one, rounds(old, new)));
+            let median = |spread: Option<Spread>| {
+                spread.map_or("-".to_owned(), |spread| (column.write)(spread.median))
+            };
+            let ratio = change.map(|change| change.ratio).filter(|ratio| ratio.is_finite());
+            let bounds = change.and_then(|change| change.bounds);
+            let bounds = bounds.filter(|(least, most)| least.is_finite() && most.is_finite());
+            let says = match (change, before) {
+                (Some(change), _) => change.verdict(column.more_is_better),
+                (None, Some(_)) => "not in new",
+                (None, None) => "not in old",
+            };
             table.row(vec![
                 peer.name().to_owned(),
                 column.name.to_owned(),
-                (column.write)(before.median),
-                (column.write)(after.median),
-                format!("{:.3}", change.ratio),
-                format!("{:.3}-{:.3}", change.least, change.most),
+                median(before),
+                median(after),
+                ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}")),
+                bounds.map_or("-".to_owned(), |(least, most)| format!("{least:.3}-{most:.3}")),
                 reference
-                    .and_then(|reference| relative(old, new, peer, reference, column.read))
+                    .and_then(|reference| relative(old, new, peer, reference, column.figure?))
                     .map_or("-".to_owned(), |ratio| format!("{ratio:.3}")),
-                change.verdict(column.more_is_better).to_owned(),
+                says.to_owned(),
             ]);
-        }
-        let idle = old.idle_cpu_ms_per_s(peer).zip(new.idle_cpu_ms_per_s(peer));
-        if let Some((before, after)) = idle {
-            let mut row = vec![peer.name().to_owned(), "idle ms/s".to_owned()];
-            row.extend([before.median, after.median].map(figure));
-            // Nothing is the usual figure, and no ratio of it.
-            row.extend(["-", "-", "-"].map(str::to_owned));
-            row.push(Change::new(before, after).verdict(false).to_owned());
-            table.row(row);
         }
     }
     table
+}
+
+/// The fewer of both.
+fn rounds(old: &Section, new: &Section) -> usize {
+    old.rounds.len().min(new.rounds.len())
+}
+
+fn why_missing(section: &Section, peer: Peer, name: &str) -> String {
+    match section.absent.iter().find(|absent| absent.peer == peer) {
+        Some(absent) => format!("{name}: {}", absent.reason),
+        None => format!("not in the {name} results"),
+    }
 }
 
 /// By how much `peer` changed more than `reference` did.
@@ -138,68 +216,63 @@ fn relative(
     Some(after?.of_rounds / before?.of_rounds)
 }
 
-/// A figure's way from one run to another.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Change {
-    ratio: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Change {
-    fn new(old: Spread, new: Spread) -> Self {
-        Self { ratio: new.median / old.median, least: new.min / old.max, most: new.max / old.min }
-    }
-
-    fn verdict(self, more_is_better: bool) -> &'static str {
-        let overlap = self.least <= 1.0 && self.most >= 1.0;
-        // Of nothing to nothing.
-        if overlap || self.ratio.is_nan() {
-            "noise"
-        } else if (self.ratio > 1.0) == more_is_better {
-            "better"
-        } else {
-            "WORSE"
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::peer::Absent;
+    use crate::suite::report::tests::report;
     use crate::suite::summary::tests::sample;
     use crate::workload::{Kind, Workload};
 
-    fn spread(min: f64, median: f64, max: f64) -> Spread {
-        Spread { median, min, max }
+    fn section(workload: Workload, peers: &[Peer], rounds: &[&[u64]]) -> Section {
+        let round = |rates: &&[u64]| rates.iter().map(|&rate| sample(rate, 1.0, 0.0)).collect();
+        Section {
+            kind: Kind::Echo,
+            workload,
+            peers: peers.to_vec(),
+            absent: Vec::new(),
+            rounds: rounds.iter().map(round).collect(),
+        }
     }
 
-    #[test]
-    fn what_overlaps_is_noise() {
-        let change = Change::new(spread(90.0, 100.0, 110.0), spread(105.0, 120.0, 130.0));
-        assert_eq!(change.verdict(true), "noise");
-        let change = Change::new(spread(90.0, 100.0, 110.0), spread(111.0, 120.0, 130.0));
-        assert_eq!(change.verdict(true), "better");
-        assert_eq!(change.verdict(false), "WORSE");
-        assert!((change.ratio - 1.2).abs() < 1e-9);
-        let (nothing, something) = (spread(0.0, 0.0, 0.0), spread(0.1, 0.2, 0.3));
-        assert_eq!(Change::new(nothing, nothing).verdict(false), "noise");
-        assert_eq!(Change::new(nothing, something).verdict(false), "WORSE");
-        assert_eq!(Change::new(something, nothing).verdict(false), "better");
+    fn cells(text: &str, peer: &str) -> Vec<String> {
+        let row = text.lines().find(|line| line.starts_with(&format!("| {peer} "))).unwrap();
+        row.split('|').map(|cell| cell.trim().to_owned()).collect()
     }
 
     #[test]
     fn what_happened_to_the_reference_is_taken_out() {
-        let section = |vmsgrd: u64, epoll: u64| Section {
-            kind: Kind::Echo,
-            workload: Workload::Fan,
-            peers: vec![Peer::Vmsgrd, Peer::Epoll],
-            absent: Vec::new(),
-            rounds: vec![vec![sample(vmsgrd, 1.0, 0.0), sample(epoll, 1.0, 0.0)]],
-        };
-        let text = table(&section(100, 100), &section(60, 50)).to_string();
-        let row = text.lines().find(|line| line.starts_with("| vmsgrd ")).unwrap();
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        assert_eq!(cells[3..9], ["100", "60", "0.600", "0.600-0.600", "1.200", "WORSE"]);
+        let peers = [Peer::Vmsgrd, Peer::Epoll];
+        let fan = |round: &[u64]| section(Workload::Fan, &peers, &[round, round]);
+        let text = table(&fan(&[100, 100]), &fan(&[60, 50])).to_string();
+        let row = cells(&text, "vmsgrd");
+        assert_eq!(row[3..9], ["100", "60", "0.600", "0.600-0.600", "1.200", "WORSE"]);
+    }
+
+    #[test]
+    fn one_round_of_either_is_no_verdict() {
+        let fan = |rounds: &[&[u64]]| section(Workload::Fan, &[Peer::Epoll], rounds);
+        let text = table(&fan(&[&[100], &[101]]), &fan(&[&[60]])).to_string();
+        assert_eq!(cells(&text, "epoll")[3..9], ["100", "60", "0.597", "-", "1.000", "one round"]);
+    }
+
+    #[test]
+    fn what_only_one_has_is_named() {
+        let old_peers = [Peer::Epoll, Peer::Tokio, Peer::MonoioUring];
+        let old = [
+            section(Workload::Fan, &old_peers, &[&[1, 1, 1]]),
+            section(Workload::Bulk, &old_peers[..1], &[&[1]]),
+        ];
+        let mut fan = section(Workload::Fan, &[Peer::Vmsgrd, Peer::Epoll], &[&[1, 1]]);
+        fan.absent = vec![Absent { peer: Peer::MonoioUring, reason: "not available".into() }];
+        let new = [fan, section(Workload::Ping, &old_peers[..1], &[&[1]])];
+        let [old, new] = [old, new].map(|sections| report(sections.to_vec()));
+        let text = Comparison::new(&old, &new).to_string();
+        assert_eq!(cells(&text, "vmsgrd")[2], "not in the old results");
+        assert_eq!(cells(&text, "tokio")[2], "not in the new results");
+        assert_eq!(cells(&text, "monoio-uring")[2], "new: not available");
+        let after = |title: &str| text.split(title).nth(1).unwrap().lines().nth(2).unwrap();
+        assert_eq!(after("## ping:"), "not in the old results");
+        assert_eq!(after("## bulk:"), "not in the new results");
     }
 }

@@ -164,13 +164,15 @@ fn suite(arguments: Suite) -> Result<()> {
     warn_of_a_debug_build();
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
-    let (rounds, duration) = match arguments.quick {
-        true => (1, Duration::from_secs(1)),
-        false => (arguments.rounds, arguments.seconds),
+    let look = Duration::from_secs(1);
+    let (rounds, duration, idle) = match arguments.quick {
+        true => (1, look, look),
+        false => (arguments.rounds, arguments.seconds, arguments.idle_seconds),
     };
     let options = suite::Options {
         rounds,
         duration,
+        idle,
         attempts: arguments.attempts,
         kinds: arguments.kinds()?,
         workloads: all_if_empty(arguments.only, Workload::value_variants()),

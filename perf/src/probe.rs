@@ -34,6 +34,9 @@ pub struct Probed {
 pub struct Part {
     /// System calls of all its threads.
     pub system_calls: Option<u64>,
+    /// Those of them that found nothing.
+    #[serde(default)]
+    pub found_nothing: Option<u64>,
     /// Doorbells, where the process tells.
     pub doorbells: Option<Doorbells>,
 }
@@ -70,7 +73,10 @@ impl<'a> Probe<'a> {
         });
         match counts {
             Ok(counts) => {
-                parts.iter_mut().zip(counts).for_each(|(part, n)| part.system_calls = Some(n));
+                for (part, counted) in parts.iter_mut().zip(counts) {
+                    part.system_calls = Some(counted.calls);
+                    part.found_nothing = counted.found_nothing;
+                }
             }
             Err(error) => missing = Some(format!("{error:#}")),
         }
@@ -96,6 +102,12 @@ impl Probed {
     /// System calls per message of all together.
     pub fn all_system_calls_per_message(&self) -> Option<f64> {
         let all = self.parts.iter().map(|part| part.system_calls).sum::<Option<u64>>();
+        self.per_message(all?)
+    }
+
+    /// Those of all together that found nothing, per message.
+    pub fn found_nothing_per_message(&self) -> Option<f64> {
+        let all = self.parts.iter().map(|part| part.found_nothing).sum::<Option<u64>>();
         self.per_message(all?)
     }
 

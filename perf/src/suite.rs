@@ -3,7 +3,7 @@
 //!
 //! A round is one sample of each peer, in turn. Each sample has a fresh server process, pinned to
 //! one core, and the generator on another. Medians and ratios are made by [`summary`], tables by
-//! [`report`], pictures and the page by [`page`].
+//! [`tables`], pictures by [`pictures`], and the page that shows all of it by [`page`].
 
 pub mod disturbance;
 pub mod machine;
@@ -11,8 +11,11 @@ pub mod measured;
 pub mod merge;
 pub mod page;
 pub mod peer;
+pub mod pictures;
 pub mod report;
+pub mod steady;
 pub mod summary;
+pub mod tables;
 pub mod verdict;
 
 use std::sync::atomic::AtomicBool;
@@ -41,6 +44,8 @@ pub struct Options {
     pub rounds: usize,
     /// How long each sample is measured.
     pub duration: Duration,
+    /// How long they are left alone under idle.
+    pub idle: Duration,
     /// How often a sample is taken at most until it is undisturbed, at least 1.
     pub attempts: u32,
     /// Kinds of servers, in this order.
@@ -72,8 +77,11 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
     ensure!(!plans.is_empty(), "none of these peers is measured under any of these workloads");
     let header = Header::new(options)?;
     println!("{header}");
-    let samples: usize =
-        plans.iter().map(|plan| plan.workloads.len() * plan.peers.len() * options.rounds).sum();
+    let of_plan = |plan: &Plan| {
+        let rounds = plan.workloads.iter().map(|&workload| rounds(options, plan.kind, workload));
+        rounds.sum::<usize>() * plan.peers.len()
+    };
+    let samples: usize = plans.iter().map(of_plan).sum();
     let progress = ProgressBar::new(samples as u64)
         .with_style(ProgressStyle::with_template("{msg:<32} [{bar:40}] {pos}/{len}, {eta} left")?);
     let mut report = Report::new(header);
@@ -95,13 +103,14 @@ fn section(
     stop: &AtomicBool,
     progress: &ProgressBar,
 ) -> Result<Section> {
-    let mut rounds = Vec::with_capacity(options.rounds);
-    for number in 1..=options.rounds {
+    let count = rounds(options, plan.kind, workload);
+    let mut rounds = Vec::with_capacity(count);
+    for number in 1..=count {
         let mut round = Vec::with_capacity(plan.peers.len());
         for &peer in &plan.peers {
             let (name, peer_name) = (workload.name(), peer.name());
             let kind = plan.kind.prefix();
-            progress.set_message(format!("{kind}{name} {number}/{} {peer_name}", options.rounds));
+            progress.set_message(format!("{kind}{name} {number}/{count} {peer_name}"));
             let sample = sample(options, workload, (plan.kind, peer), stop)
                 .with_context(|| format!("{peer_name} under {name}"))?;
             round.push(sample);
@@ -116,6 +125,11 @@ fn section(
         absent: plan.absent.clone(),
         rounds,
     })
+}
+
+/// Idle is measured once, and for longer: what does nothing does it every time.
+fn rounds(options: &Options, kind: Kind, workload: Workload) -> usize {
+    if workload.shape(kind).is_idle() { 1 } else { options.rounds }
 }
 
 /// What there is to do, without what nobody or nothing is left for.
@@ -169,7 +183,9 @@ fn sample(
     stop: &AtomicBool,
 ) -> Result<Sample> {
     let mut best = attempt_sample(options, workload, peer, stop)?;
-    while !best.is_clean() && best.attempts < options.attempts {
+    // Nothing is nothing, whatever else goes on.
+    let again = !workload.shape(peer.0).is_idle();
+    while again && !best.is_clean() && best.attempts < options.attempts {
         // Whoever disturbed it may be done by then.
         thread::sleep(options.duration / 2);
         let attempts = best.attempts + 1;
@@ -194,7 +210,7 @@ fn attempt_sample(
     // that.
     let measured = thread::scope(|scope| {
         let (options, server) = (options, &server);
-        scope.spawn(move || measure(options, workload, server, stop)).join()
+        scope.spawn(move || measure(options, workload, (kind, server), stop)).join()
     });
     let stolen = watch.stolen()?;
     // When the server died, that is the reason, and not the reset that the generator saw.
@@ -208,7 +224,7 @@ fn attempt_sample(
 fn measure(
     options: &Options,
     workload: Workload,
-    running: &Running,
+    (kind, running): (Kind, &Running),
     stop: &AtomicBool,
 ) -> Result<(Measured, Option<f64>)> {
     let (address, servers) = (running.address(), running.watched());
@@ -217,7 +233,7 @@ fn measure(
     // Not worth more than what is measured.
     let probe = Some(PROBED.min(options.duration));
     let mut alone_p99_us = None;
-    let measured = match workload.shape() {
+    let measured = match workload.shape(kind) {
         Shape::Closed { connections, depth, size, slow } => {
             let mut options = load::Options {
                 address,
@@ -241,6 +257,27 @@ fn measure(
             }
             Measured::Load(load::run(&options, stop)?)
         }
+        Shape::Open { connections, size, rate } => {
+            if kind.shares_the_generators_core() {
+                // In an open loop the generator never sleeps.
+                cores::give_way()?;
+            }
+            let options = load::Options {
+                address,
+                connections,
+                depth: 1,
+                size,
+                duration,
+                warm_up,
+                verify: false,
+                core,
+                servers,
+                probe,
+                rate: Some(f64::from(rate)),
+                slow: 0,
+            };
+            Measured::Load(load::run(&options, stop)?)
+        }
         Shape::Churn { at_once, size } => {
             let options = ChurnOptions {
                 address,
@@ -256,6 +293,7 @@ fn measure(
             Measured::Load(churn::run(&options, stop)?)
         }
         Shape::Idle { connections } => {
+            let duration = options.idle;
             let options = IdleOptions { address, connections, duration, warm_up, core, servers };
             Measured::Idle(idle::run(&options, stop)?)
         }

@@ -5,6 +5,8 @@
 //! be ours and `kernel.yama.ptrace_scope` 0: it makes it several times slower, and so more
 //! messages share a call than would without. Nobody should be measured meanwhile.
 
+mod filter;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -17,11 +19,9 @@ use perf_event::{Builder, Counter};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-/// Number of the tracepoint at the beginning of each call: where tracefs is, and where it was.
-const TRACEPOINT: [&str; 2] = [
-    "/sys/kernel/tracing/events/raw_syscalls/sys_enter/id",
-    "/sys/kernel/debug/tracing/events/raw_syscalls/sys_enter/id",
-];
+/// The tracepoints at the beginning and at the end of each call: where tracefs is, and where it was.
+const TRACEPOINTS: [&str; 2] =
+    ["/sys/kernel/tracing/events/raw_syscalls", "/sys/kernel/debug/tracing/events/raw_syscalls"];
 
 /// Who counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,10 +36,21 @@ pub enum Means {
 /// Counts from when it was begun until it is read.
 #[derive(Debug)]
 pub enum Count {
-    /// A counter for each thread that there was.
-    Tracepoint(Vec<Counter>),
+    /// A counter for each thread that there was: of all calls, and of those that found nothing, where
+    /// the kernel can tell.
+    Tracepoint(Vec<Counter>, Option<Vec<Counter>>),
     /// A process that watches, and the file that it will write.
     Strace(Strace),
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// System calls.
+    pub calls: u64,
+    /// Those of them that found nothing: waits that only the time ended, reads that would have had to
+    /// wait. None where it cannot be told.
+    pub found_nothing: Option<u64>,
 }
 
 /// A running strace. Dropping it ends it.
@@ -56,7 +67,7 @@ impl Count {
     /// When neither way is open; the error says what each would need.
     pub fn begin(pid: u32) -> Result<Self> {
         let by_kernel = match tracepoints(pid) {
-            Ok(counters) => return Ok(Self::Tracepoint(counters)),
+            Ok(count) => return Ok(count),
             Err(error) => error,
         };
         Strace::begin(pid).map(Self::Strace).map_err(|by_strace| {
@@ -70,7 +81,7 @@ impl Count {
     /// Who counts.
     pub fn means(&self) -> Means {
         match self {
-            Self::Tracepoint(_) => Means::Tracepoint,
+            Self::Tracepoint(..) => Means::Tracepoint,
             Self::Strace(_) => Means::Strace,
         }
     }
@@ -79,32 +90,55 @@ impl Count {
     ///
     /// # Errors
     /// When who counts cannot tell.
-    pub fn end(self) -> Result<u64> {
+    pub fn end(self) -> Result<Counted> {
         match self {
-            Self::Tracepoint(mut counters) => {
-                let counts = counters.iter_mut().map(Counter::read);
-                Ok(counts.sum::<std::io::Result<u64>>()?)
+            Self::Tracepoint(calls, found_nothing) => {
+                let sum = |mut counters: Vec<Counter>| {
+                    counters.iter_mut().map(Counter::read).sum::<std::io::Result<u64>>()
+                };
+                let found_nothing = found_nothing.map(sum).transpose()?;
+                Ok(Counted { calls: sum(calls)?, found_nothing })
             }
-            Self::Strace(strace) => strace.end(),
+            Self::Strace(strace) => Ok(Counted { calls: strace.end()?, found_nothing: None }),
         }
     }
 }
 
-fn tracepoints(pid: u32) -> Result<Vec<Counter>> {
-    let id = TRACEPOINT.iter().find_map(|path| fs::read_to_string(path).ok());
+fn tracepoints(pid: u32) -> Result<Count> {
+    let thread = |entry: std::io::Result<fs::DirEntry>| -> Result<i32> {
+        Ok(entry?.file_name().to_string_lossy().parse()?)
+    };
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))?.map(thread);
+    of_threads(&threads.collect::<Result<Vec<_>>>()?)
+}
+
+fn of_threads(threads: &[i32]) -> Result<Count> {
+    let calls = enabled(counters(threads, "sys_enter")?)?;
+    // Not every kernel filters; that is no reason to count nothing.
+    let found_nothing = counters(threads, "sys_exit").and_then(|counters| {
+        counters.iter().try_for_each(filter::found_nothing)?;
+        enabled(counters)
+    });
+    Ok(Count::Tracepoint(calls, found_nothing.ok()))
+}
+
+/// Of this tracepoint, for each thread; not enabled.
+fn counters(threads: &[i32], tracepoint: &str) -> Result<Vec<Counter>> {
+    let file = |folder: &&str| fs::read_to_string(format!("{folder}/{tracepoint}/id")).ok();
+    let id = TRACEPOINTS.iter().find_map(file);
     let id = id.context("/sys/kernel/tracing cannot be read")?;
     let event = Tracepoint::with_id(id.trim().parse()?);
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
-    let counter = |thread: std::io::Result<fs::DirEntry>| -> Result<Counter> {
-        let thread = thread?.file_name().to_string_lossy().parse()?;
+    let counter = |&thread: &i32| {
         let mut builder = Builder::new(event);
         // A call counts as something that the kernel does.
-        let mut counter =
-            builder.observe_pid(thread).include_kernel().build().context("perf_event_open")?;
-        counter.enable()?;
-        Ok(counter)
+        builder.observe_pid(thread).include_kernel().build().context("perf_event_open")
     };
-    threads.map(counter).collect()
+    threads.iter().map(counter).collect()
+}
+
+fn enabled(mut counters: Vec<Counter>) -> Result<Vec<Counter>> {
+    counters.iter_mut().try_for_each(Counter::enable)?;
+    Ok(counters)
 }
 
 impl Strace {
@@ -156,8 +190,12 @@ fn parse_total(summary: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
     use std::thread;
     use std::time::Duration;
+
+    use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
     use super::*;
 
@@ -184,9 +222,40 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         match counted {
-            Ok(calls) => assert!(calls > 20, "{calls}"),
+            Ok(counted) => assert!(counted.calls > 20, "{counted:?}"),
             Err(error) => assert!(error.to_string().contains("run as root"), "{error:#}"),
         }
         assert!(Count::begin(child.id()).is_err());
+    }
+
+    /// Only where the kernel counts.
+    #[test]
+    fn what_found_nothing_is_told_from_what_found_something() {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        epoll.add(&near, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
+        let mut turn = || {
+            let ready = epoll.wait(&mut [EpollEvent::empty()], 0u8).unwrap();
+            let read = near.read(&mut [0; 1]).map_or(0, |read| read);
+            ready + read
+        };
+        // Of this thread alone: others of this process run other tests.
+        let begin = || of_threads(&[nix::unistd::gettid().as_raw()]);
+        if begin().is_err() {
+            return;
+        }
+        let begin = || begin().unwrap();
+        let count = begin();
+        for _ in 0..7 {
+            assert_eq!(turn(), 0);
+        }
+        assert_eq!(count.end().unwrap().found_nothing, Some(14));
+        let count = begin();
+        for _ in 0..7 {
+            far.write_all(&[1]).unwrap();
+            assert_eq!(turn(), 2);
+        }
+        assert_eq!(count.end().unwrap().found_nothing, Some(0));
     }
 }

@@ -43,6 +43,9 @@ pub enum Workload {
     Churn,
     /// As fan, beside some that send and never read: do they slow the others down?
     Slow,
+    /// Many clients that send when it is time to, whatever comes back: how late are the answers of a
+    /// server that is not driven as fast as it goes?
+    Steady,
     /// Operations one at a time, which write this much.
     Write64,
     /// The same, many at a time.
@@ -61,8 +64,8 @@ pub enum Workload {
     Write1mDeep,
 }
 
-/// Of echoes, alone or as an application.
-const ECHOED: [Workload; 9] = [
+/// Of echoes, alone, behind a relay or as an application.
+const ECHOED: [Workload; 10] = [
     Workload::Ping,
     Workload::Fan,
     Workload::Pipeline,
@@ -72,6 +75,7 @@ const ECHOED: [Workload; 9] = [
     Workload::Idle,
     Workload::Churn,
     Workload::Slow,
+    Workload::Steady,
 ];
 
 /// Of OSDs.
@@ -103,6 +107,15 @@ pub enum Shape {
         size: usize,
         /// Connections besides, which are not measured: they send, and do not read.
         slow: usize,
+    },
+    /// An open loop: messages that are due at a fixed rate, each on the next connection in turn.
+    Open {
+        /// Connections.
+        connections: usize,
+        /// Bytes of a message.
+        size: usize,
+        /// Messages a second over all connections.
+        rate: u32,
     },
     /// Connections that are made for one message each.
     Churn {
@@ -153,6 +166,11 @@ impl Kind {
         matches!(self, Self::App | Self::AppApart)
     }
 
+    /// There is somebody beside the generator: the server behind a relay, or the application.
+    pub fn shares_the_generators_core(self) -> bool {
+        matches!(self, Self::Relay | Self::AppApart)
+    }
+
     /// What is counted.
     pub fn unit(self) -> &'static str {
         if self == Self::Msgr2 { "op" } else { "msg" }
@@ -165,18 +183,19 @@ impl Kind {
 
     /// The workloads that say something about it.
     pub fn workloads(self) -> &'static [Workload] {
-        use Workload::{Bulk, Fan, Op4k, Ping, Pipeline};
-        match self {
-            Self::Echo | Self::App | Self::AppApart => &ECHOED,
-            Self::Msgr2 => &OPERATIONS,
-            Self::Relay => &[Ping, Fan, Pipeline, Op4k, Bulk],
-        }
+        if self == Self::Msgr2 { &OPERATIONS } else { &ECHOED }
+    }
+
+    /// Messages a second of [`Workload::Steady`]: about half of what the slower ones of this kind
+    /// serve when they come alone, so that everybody keeps up and sleeps in between.
+    fn steady_rate(self) -> u32 {
+        if self == Self::Echo { 50_000 } else { 20_000 }
     }
 }
 
 impl Workload {
-    /// What it is in numbers.
-    pub fn shape(self) -> Shape {
+    /// What it is in numbers, for servers of this kind.
+    pub fn shape(self, kind: Kind) -> Shape {
         let closed = |connections, depth, size| Shape::Closed { connections, depth, size, slow: 0 };
         let osd = |depth, size| Shape::Osd { depth, size };
         match self {
@@ -189,6 +208,7 @@ impl Workload {
             Self::Idle => Shape::Idle { connections: 1000 },
             Self::Churn => Shape::Churn { at_once: 16, size: 64 },
             Self::Slow => Shape::Closed { connections: 64, depth: 1, size: 64, slow: 8 },
+            Self::Steady => Shape::Open { connections: 64, size: 64, rate: kind.steady_rate() },
             Self::Write64 => osd(1, 64),
             Self::Write64Deep => osd(DEEP, 64),
             Self::Write4k => osd(1, 4096),
@@ -212,6 +232,7 @@ impl Workload {
             Self::Idle => "idle",
             Self::Churn => "churn",
             Self::Slow => "slow",
+            Self::Steady => "steady",
             Self::Write64 => "write64",
             Self::Write64Deep => "write64-deep",
             Self::Write4k => "write4k",
@@ -221,6 +242,13 @@ impl Workload {
             Self::Write1m => "write1m",
             Self::Write1mDeep => "write1m-deep",
         }
+    }
+}
+
+impl Shape {
+    /// Nothing is sent.
+    pub fn is_idle(self) -> bool {
+        matches!(self, Self::Idle { .. })
     }
 }
 
@@ -236,6 +264,9 @@ impl std::fmt::Display for Shape {
                     write!(f, "; beside {slow} that send and do not read")?;
                 }
                 Ok(())
+            }
+            Self::Open { connections, size, rate } => {
+                write!(f, "{connections} connections, {size} B, open loop: {rate} msgs/s are due")
             }
             Self::Churn { at_once, size } => {
                 write!(f, "connect, one exchange of {size} B, close; {at_once} at a time")

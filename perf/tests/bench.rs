@@ -180,7 +180,8 @@ fn an_open_loop_counts_what_a_stalled_server_made_late() {
 /// The suite on one workload or two; `None` on a machine with one core, where there is nothing to
 /// compare, as the suite says.
 fn suite(arguments: &[&str], out: &Path) -> Option<String> {
-    let mut command = bench(&["suite", "--rounds", "1", "--seconds", "0.05"]);
+    let mut command =
+        bench(&["suite", "--rounds", "1", "--seconds", "0.05", "--idle-seconds", "0.05"]);
     let output = command.args(arguments).arg("--out").arg(out).output().unwrap();
     if thread::available_parallelism().unwrap().get() < 2 {
         assert!(failure(&output).contains("--load-core"));
@@ -196,9 +197,13 @@ fn read_json(path: &Path) -> serde_json::Value {
 #[test]
 fn the_suite_ends_its_servers_and_writes_its_files() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["--only", "ping,idle", "--peers", "epoll,tokio"];
+    let arguments = ["--only", "ping,steady,idle", "--peers", "epoll,tokio"];
     let Some(text) = suite(&arguments, folder.path()) else { return };
     assert!(text.contains("## ping: 1 connection, 1 in flight, 64 B"), "{text}");
+    assert!(
+        text.contains("open loop: 50000 msgs/s are due") && text.contains("p99.9 us"),
+        "{text}"
+    );
     let markdown = std::fs::read_to_string(folder.path().join("results.md")).unwrap();
     assert!(markdown.contains("| tokio |"), "{markdown}");
     let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
@@ -207,11 +212,15 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
         assert!(std::fs::read_to_string(folder.path().join(picture)).unwrap().contains("tokio"));
     }
     let results = folder.path().join("results.json");
+    let steady = &read_json(&results)["sections"][1]["rounds"][0][0]["measured"]["load"];
+    assert_eq!(steady["open_loop"]["rate"], 50_000.0, "{steady}");
     assert_eq!(read_json(&results)["sections"][0]["rounds"][0].as_array().unwrap().len(), 2);
 
     let against_itself = bench(&["compare"]).args([&results, &results]).output().unwrap();
     let text = success(&against_itself);
-    assert!(text.contains(" 1.000-1.000 ") && !text.contains("WORSE"), "{text}");
+    assert!(text.contains("| one round |") && !text.contains("WORSE"), "{text}");
+    let steady = text.split("## steady").nth(1).unwrap();
+    assert!(steady.contains("| p99.9 us ") && !steady.contains("msgs/s |"), "{text}");
     let nothing = bench(&["compare", "/nonexistent.json"]).arg(&results).output().unwrap();
     assert!(failure(&nothing).contains("cannot read /nonexistent.json"));
 }
@@ -342,7 +351,7 @@ fn system_calls_are_counted_or_it_is_said_why_not() {
 
 #[test]
 fn peers_that_no_chosen_workload_measures_are_an_error() {
-    let output = bench(&["suite", "--only", "idle", "--peers", "haproxy"]).output().unwrap();
+    let output = bench(&["suite", "--only", "write64", "--peers", "haproxy"]).output().unwrap();
     let stderr = failure(&output);
     assert!(stderr.contains("none of these peers") || stderr.contains("--load-core"), "{stderr}");
 }

@@ -51,7 +51,7 @@ pub struct Curve {
 pub fn curves(title: &str, subtitle: &str, across: &str, panels: &[Panel]) -> Document {
     let width = 2.0 * MARGIN + panels.len() as f64 * PANEL_WIDTH;
     let height = HEAD + LEGEND + PANEL_HEIGHT + MARGIN;
-    let mut document = paper(width, height, title, subtitle);
+    let mut document = paper(width, height, title, &[subtitle]);
     let mut x = MARGIN;
     for curve in panels.first().map(|panel| &panel.curves[..]).unwrap_or_default() {
         let sample = line(x, HEAD + 8.0, x + 26.0, HEAD + 8.0, curve.colour);

@@ -1,10 +1,10 @@
 //! Panels in a grid, each with a row for each peer: bars, or percentiles on a log axis.
 
 use svg::Document;
-use svg::node::element::{Circle, Rectangle};
+use svg::node::element::{Circle, Rectangle, Title};
 
 use super::scale::Scale;
-use super::{FAINT, HEAD, INK, MARGIN, RULE, line, paper, round, text};
+use super::{FAINT, INK, MARGIN, RULE, head, line, paper, round, text};
 use crate::table::figure;
 
 /// Panels beside each other.
@@ -22,6 +22,11 @@ const AXIS: f64 = 24.0;
 const LABEL: f64 = 132.0;
 const FIGURE: f64 = 96.0;
 const FIGURES: f64 = 134.0;
+/// Space around a note, and how wide a letter of it is on average, rounded up.
+const NOTE_MARGIN: f64 = 6.0;
+const LETTER: f64 = 6.4;
+/// Where a note was cut.
+const ELLIPSIS: &str = "...";
 
 /// One workload.
 #[derive(Debug, Clone)]
@@ -69,15 +74,15 @@ pub enum Mark {
     Note(String),
 }
 
-/// The whole picture.
-pub fn grid(title: &str, subtitle: &str, panels: &[Panel]) -> Document {
+/// The whole picture, with lines below its title that say how to read it.
+pub fn grid(title: &str, caption: &[String], panels: &[Panel]) -> Document {
     let lines: Vec<&[Panel]> = panels.chunks(COLUMNS).collect();
     let heights: Vec<f64> =
         lines.iter().map(|line| line.iter().map(height).fold(0.0, f64::max)).collect();
     let width = 2.0 * MARGIN + COLUMNS as f64 * (PANEL_WIDTH + GAP) - GAP;
-    let total = HEAD + heights.iter().map(|height| height + GAP).sum::<f64>();
-    let mut document = paper(width, total, title, subtitle);
-    let mut top = HEAD;
+    let total = head(caption.len()) + heights.iter().map(|height| height + GAP).sum::<f64>();
+    let mut document = paper(width, total, title, caption);
+    let mut top = head(caption.len());
     for (line, height) in lines.iter().zip(&heights) {
         for (column, panel) in line.iter().enumerate() {
             let left = MARGIN + column as f64 * (PANEL_WIDTH + GAP);
@@ -137,9 +142,7 @@ fn draw(mut document: Document, panel: &Panel, left: f64, top: f64) -> Document 
             }
             Mark::Parts(..) => document,
             Mark::Percentiles(values) => dots(document, row, &scale, middle, to, values),
-            Mark::Note(note) => {
-                document.add(text(from + 6.0, middle + 4.0, note).set("fill", FAINT))
-            }
+            Mark::Note(note) => note_on(document, note, from, left + PANEL_WIDTH, middle),
         };
     }
     document
@@ -233,6 +236,26 @@ fn dots(
         .add(text(right + 8.0, middle + 4.0, &words).set("font-weight", weight))
 }
 
+/// Words instead of a figure, on white: the lines of an axis would go through them. What does not
+/// fit is cut, and shown in full when pointed at.
+fn note_on(document: Document, note: &str, from: f64, right: f64, middle: f64) -> Document {
+    let fits = ((right - from - 2.0 * NOTE_MARGIN) / LETTER) as usize;
+    let mut shown = note.to_owned();
+    if note.chars().count() > fits {
+        let cut: String = note.chars().take(fits - ELLIPSIS.len()).collect();
+        shown = cut.trim_end().to_owned() + ELLIPSIS;
+    }
+    let width = shown.chars().count() as f64 * LETTER + 2.0 * NOTE_MARGIN;
+    let paper = Rectangle::new()
+        .set("x", round(from + 1.0))
+        .set("y", round(middle - 9.0))
+        .set("width", round(width.min(right - from)))
+        .set("height", 18)
+        .set("fill", "white");
+    let words = text(from + NOTE_MARGIN, middle + 4.0, &shown).set("fill", FAINT);
+    document.add(paper).add(words.add(Title::new(note)))
+}
+
 /// A time in the unit that keeps it short.
 pub fn microseconds(us: f64) -> String {
     match us {
@@ -264,13 +287,36 @@ mod tests {
                 row("epoll", Mark::Percentiles([10.0, 20.0, 30.0, 40.0, 2500.0])),
             ],
         };
-        let svg = grid("Title", "Subtitle", &[panel]).to_string();
-        let words =
-            ["Title", "Subtitle", "fan", "vmsgrd", "2.00", "not installed", "10 us / 30 us"];
+        let svg = grid("Title", &["Subtitle".into(), "Source".into()], &[panel]).to_string();
+        let words = [
+            "Title",
+            "Subtitle",
+            "Source",
+            "fan",
+            "vmsgrd",
+            "2.00",
+            "not installed",
+            "10 us / 30 us",
+        ];
         for word in words {
             assert!(svg.contains(word), "{word} in\n{svg}");
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn a_note_is_cut_at_the_edge_and_kept_in_full() {
+        let reason = "not available: io_uring_setup: Operation not permitted (os error 1)";
+        let row = Row {
+            label: "monoio-uring".into(),
+            colour: "#123456",
+            strong: false,
+            mark: Mark::Note(reason.into()),
+        };
+        let panel = Panel { title: "fan".into(), subtitle: "".into(), rows: vec![row] };
+        let svg = grid("Title", &[], &[panel]).to_string();
+        assert!(svg.contains(&format!("<title>{reason}</title>")), "{svg}");
+        assert!(svg.contains("\nnot available: io_uring_setup: Operation no..."), "{svg}");
     }
 
     #[test]

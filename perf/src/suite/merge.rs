@@ -44,13 +44,22 @@ pub fn merge(reports: Vec<Report>) -> Result<Report> {
             add(&mut sections, section)?;
         }
     }
-    header.rounds = sections.iter().map(|section| section.rounds.len()).min().unwrap_or(0);
+    header.rounds = rounds(&sections);
     let mut merged = Report::new(header);
     sections.sort_by_key(|section| section.kind);
     for section in sections {
         merged.add(section);
     }
     Ok(merged)
+}
+
+/// The fewest of any workload; idle is measured once.
+fn rounds(sections: &[Section]) -> usize {
+    let of = |idle| {
+        let some = sections.iter().filter(move |section| section.shape().is_idle() == idle);
+        some.map(|section| section.rounds.len()).min()
+    };
+    of(false).or(of(true)).unwrap_or(0)
 }
 
 /// Unless it is there.
@@ -75,40 +84,22 @@ fn add(sections: &mut Vec<Section>, new: Section) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::Machine;
     use super::super::peer::Peer;
-    use super::super::report::Header;
     use super::super::summary::tests::sample;
     use super::*;
     use crate::workload::{Kind, Workload};
 
     fn report(command: &str, workload: Workload, peers: &[Peer], rate: u64) -> Report {
-        let header = Header {
-            date: "2026-01-01T00:00:00Z".into(),
-            machine: Machine {
-                processor: "one".into(),
-                cores: 2,
-                virtual_machine: true,
-                memory_gib: 1.0,
-                kernel: "6".into(),
-                commit: "abc".into(),
-            },
-            command: command.into(),
-            servers: peers.iter().map(|peer| peer.name().to_owned()).collect(),
-            rounds: 1,
-            seconds: 1.0,
-            server_core: 0,
-            load_core: 1,
-            optimised: true,
-        };
-        let mut report = Report::new(header);
-        report.add(Section {
+        let section = Section {
             kind: Kind::Echo,
             workload,
             peers: peers.to_vec(),
             absent: Vec::new(),
             rounds: vec![peers.iter().map(|_| sample(rate, 1.0, 0.0)).collect()],
-        });
+        };
+        let mut report = super::super::report::tests::report(vec![section]);
+        report.header.command = command.into();
+        report.header.servers = peers.iter().map(|peer| peer.name().to_owned()).collect();
         report
     }
 
@@ -126,6 +117,11 @@ mod tests {
         let spread = fan.spread(Peer::Vmsgrd, super::super::summary::RATE).unwrap();
         assert_eq!((fan.rounds.len(), spread.min, spread.max), (2, 10.0, 30.0));
         assert_eq!(merged.header.rounds, 1);
+        let twice = |workload| report("one", workload, &peers, 10);
+        let pieces = [Workload::Fan, Workload::Fan, Workload::Idle].map(twice);
+        assert_eq!(merge(pieces.to_vec()).unwrap().header.rounds, 2);
+        let pieces = [Workload::Idle, Workload::Idle].map(twice);
+        assert_eq!(merge(pieces.to_vec()).unwrap().header.rounds, 2);
         assert_eq!(merged.header.servers, ["vmsgrd", "epoll"]);
         assert_eq!(merged.header.command.lines().collect::<Vec<_>>(), ["one", "two", "three"]);
         assert!(merged.verdicts.iter().any(|verdict| verdict.workload == Workload::Fan));

@@ -7,7 +7,7 @@ use super::measured::{Figure, Measured};
 use super::peer::{Absent, Peer};
 use crate::load::Outcome;
 use crate::proc::Usage;
-use crate::workload::{Kind, Workload};
+use crate::workload::{Kind, Shape, Workload};
 
 /// With fewer undisturbed samples than this, the disturbed ones count as well.
 const FEWEST_CLEAN: usize = 2;
@@ -48,7 +48,9 @@ pub const LAST_CPU: Figure =
 pub const OWN_CPU: Figure = |outcome| Some(outcome.own_cpu_us_per_message());
 /// System calls per message, of all processes together.
 pub const CALLS: Figure = |outcome| outcome.probed.as_ref()?.all_system_calls_per_message();
-/// The same of who stands before an application.
+/// Those of them that found nothing.
+pub const FOUND_NOTHING: Figure = |outcome| outcome.probed.as_ref()?.found_nothing_per_message();
+/// System calls per message of who stands before an application.
 pub const FRONT_CALLS: Figure = |outcome| {
     let probed = outcome.probed.as_ref().filter(|probed| probed.parts.len() > 1)?;
     probed.system_calls_per_message(0)
@@ -71,8 +73,21 @@ fn doorbells(outcome: &Outcome, which: fn((f64, f64)) -> f64) -> Option<f64> {
 
 /// Median latency in microseconds.
 pub const P50: Figure = |outcome| Some(outcome.latency.p50_us);
+/// 90th percentile of the latency in microseconds.
+pub const P90: Figure = |outcome| Some(outcome.latency.p90_us);
 /// 99th percentile of the latency in microseconds.
 pub const P99: Figure = |outcome| Some(outcome.latency.p99_us);
+/// 99.9th percentile of the latency in microseconds.
+pub const P99_9: Figure = |outcome| Some(outcome.latency.p99_9_us);
+/// The longest latency in microseconds.
+pub const MAX: Figure = |outcome| Some(outcome.latency.max_us);
+
+/// Context switches of the server per message.
+pub const SWITCHES: Figure = |outcome| {
+    outcome.switches_per_message().map(|(voluntary, involuntary)| voluntary + involuntary)
+};
+/// In an open loop: share of the messages due that were answered.
+pub const ANSWERED: Figure = |outcome| Some(outcome.messages_per_s() / outcome.open_loop?.rate);
 
 /// All samples of one workload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,8 +124,17 @@ pub struct Ratio {
 }
 
 impl Section {
-    /// The reference with the most messages per second; none when none took part.
+    /// What was sent, in numbers.
+    pub fn shape(&self) -> Shape {
+        self.workload.shape(self.kind)
+    }
+
+    /// The reference with the most messages per second; where all are sent the same, the one that
+    /// answers soonest. None when none took part.
     pub fn reference(&self) -> Option<Peer> {
+        if let Shape::Open { .. } = self.shape() {
+            return self.promptest_reference();
+        }
         self.references(RATE).max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(peer, _)| peer)
     }
 
@@ -119,7 +143,7 @@ impl Section {
         self.references(CPU).min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(peer, _)| peer)
     }
 
-    fn references(&self, figure: Figure) -> impl Iterator<Item = (Peer, f64)> {
+    pub(super) fn references(&self, figure: Figure) -> impl Iterator<Item = (Peer, f64)> {
         let references = self.peers.iter().copied().filter(|peer| peer.is_reference());
         references.filter_map(move |peer| Some((peer, self.spread(peer, figure)?.median)))
     }
