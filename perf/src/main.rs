@@ -262,7 +262,7 @@ fn serve(arguments: &Serve) -> Result<()> {
         Builtin::MonoioEpoll => monoio_echo::serve(listener, monoio_echo::Driver::Epoll),
         Builtin::MonoioUring => monoio_echo::serve(listener, monoio_echo::Driver::Uring),
         Builtin::MonoioUringDefer => monoio_echo::serve(listener, monoio_echo::Driver::UringDefer),
-        Builtin::SleepPoll => sleep_poll::serve(&listener),
+        Builtin::SleepPoll => sleep_poll::serve(listener),
         Builtin::EpollRelay => {
             let upstream = arguments.upstream.context("no --upstream")?;
             epoll_relay::serve(&listener, upstream)
