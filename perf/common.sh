@@ -55,8 +55,10 @@ number() {
 # What all of them understand about where the daemon comes from.
 readonly common_help="\
   --pid PID        a running vmsgrd; the load is whatever it has
-  --workload NAME  start a vmsgrd on --core and put this load on it: ping, fan, pipeline, op4k, bulk or
-                   crowd [default: fan]
+  --workload NAME  start a vmsgrd on --core and put this load on it: ping, fan, pipeline, op4k, bulk,
+                   crowd, churn or slow [default: fan]
+  --kind KIND      what that vmsgrd does: echo, or relay to a plain epoll echo on the next core
+                   [default: echo]
   --core N         core of the vmsgrd that is started; the load generator runs on the next one
                    [default: 0]
   --seconds S      how long to look [default: 5]"
@@ -65,13 +67,17 @@ Environment:
   VMSGRD, VMSGR_BENCH  binaries to use instead of building them with frame pointers and line tables:
                        RUSTFLAGS='-C force-frame-pointers=yes' cargo build --profile profiling"
 
-pid='' workload=fan seconds=5 core=0
+pid='' workload=fan kind=echo seconds=5 core=0 passes=1
 # common_option OPTION VALUE: takes one of the options above, which all have a value; false if it is
 # another.
 common_option() {
     case $1 in
     --pid) pid=$(number "$@") || exit 2 ;;
     --workload) workload=$(value "$@") || exit 2 ;;
+    --kind)
+        kind=$(value "$@") || exit 2
+        [[ $kind =~ ^(echo|relay)$ ]] || fail "--kind takes echo or relay, not '$kind'"
+        ;;
     --core)
         [[ ${2:-} =~ ^[0-9]+$ ]] || fail "--core takes the number of a core, not '${2:-}'"
         core=$2
@@ -81,8 +87,12 @@ common_option() {
     esac
 }
 
-# shape WORKLOAD: sets connections, depth and size.
+# shape WORKLOAD: sets connections, depth and size; in how, what else the load generator is told; and passes,
+# how often a message comes into the daemon.
 shape() {
+    how=()
+    passes=1
+    if [ "$kind" = relay ]; then passes=2; fi
     case $1 in
     ping) connections=1 depth=1 size=64 ;;
     fan) connections=64 depth=1 size=64 ;;
@@ -90,6 +100,8 @@ shape() {
     op4k) connections=16 depth=4 size=4096 ;;
     bulk) connections=8 depth=2 size=131072 ;;
     crowd) connections=1000 depth=1 size=64 ;;
+    churn) connections=16 depth=1 size=64 how=(--churn) ;;
+    slow) connections=64 depth=1 size=64 how=(--slow 8) ;;
     *) fail "no workload '$1'; --help lists them" ;;
     esac
 }
@@ -110,28 +122,41 @@ build() {
     done
 }
 
-# Builds and starts a vmsgrd that echoes; sets pid, address and complaints (its stderr).
+# Builds and starts a vmsgrd that echoes or relays; sets pid, address and complaints (its stderr).
 start_daemon() {
-    local i
+    local service=$kind
     build
-    complaints=$scratch/vmsgrd.err
-    : >"$scratch/vmsgrd.out"
-    "$vmsgrd" --core-mask "$core-$core" --listen 127.0.0.1:0=echo >"$scratch/vmsgrd.out" 2>"$complaints" &
-    pid=$!
-    started+=("$pid")
+    if [ "$kind" = relay ]; then
+        start_server upstream "$bench" serve epoll --listen 127.0.0.1:0 --core "$(next_core)"
+        service=relay:$address
+    fi
+    start_server vmsgrd "$vmsgrd" --core-mask "$core-$core" --listen "127.0.0.1:0=$service"
+    pid=$server complaints=$scratch/vmsgrd.err
+}
+
+# start_server NAME COMMAND...: starts one that says where it listens and that it is ready; sets server, its
+# process, and address. What it says goes to NAME.out and NAME.err.
+start_server() {
+    local i name=$1
+    shift
+    : >"$scratch/$name.out"
+    "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" &
+    server=$!
+    started+=("$server")
     for ((i = 0; i < 100; i++)); do
-        if grep -q '^ready' "$scratch/vmsgrd.out"; then break; fi
-        kill -0 "$pid" 2>/dev/null || break
+        if grep -q '^ready' "$scratch/$name.out"; then break; fi
+        kill -0 "$server" 2>/dev/null || break
         sleep 0.1
     done
-    grep -q '^ready' "$scratch/vmsgrd.out" || fail "vmsgrd did not start: $(tail -n 1 "$complaints")"
-    address=$(awk '$1 == "listening" { print $2; exit }' "$scratch/vmsgrd.out")
+    grep -q '^ready' "$scratch/$name.out" || fail "$name did not start: $(tail -n 1 "$scratch/$name.err")"
+    address=$(awk '$1 == "listening" { print $2; exit }' "$scratch/$name.out")
 }
 
 # start_load SECONDS: puts the workload on the daemon; sets load, and size by the way.
 start_load() {
     shape "$workload"
-    "$bench" load "$address" --connections "$connections" --depth "$depth" --size "$size" \
+    if [ ${#how[@]} = 0 ]; then how=(--depth "$depth"); fi
+    "$bench" load "$address" --connections "$connections" "${how[@]}" --size "$size" \
         --duration "$1" --core "$(next_core)" >"$scratch/load.out" 2>"$scratch/load.err" &
     load=$!
     started+=("$load")
@@ -163,7 +188,7 @@ start_or_attach() {
         shape "$workload"
         start_daemon
         start_load "$1"
-        what="echo under $workload ($connections connections, $depth in flight, $size bytes)"
+        what="$kind under $workload ($connections connections, $depth in flight, $size bytes)"
     fi
 }
 
@@ -241,9 +266,10 @@ delta() {
         "$2" "$3"
 }
 
-# messages BEFORE AFTER: messages of $size bytes that came in between.
+# messages BEFORE AFTER: messages of $size bytes that came in between. Into a relay each comes twice, there
+# and back. (With the workload slow also what those have sent who do not read, until nobody took it.)
 messages() {
-    awk -v bytes="$(delta bytes_in "$1" "$2")" -v size="$size" 'BEGIN { printf "%d\n", bytes / size }'
+    awk -v bytes="$(delta bytes_in "$1" "$2")" -v size="$((size * passes))" 'BEGIN { printf "%d\n", bytes / size }'
 }
 
 paranoid() { cat /proc/sys/kernel/perf_event_paranoid 2>/dev/null || echo unknown; }
@@ -292,7 +318,7 @@ tracepoints() {
 # attach FILE: traces the daemon to FILE from here on; sets tracer.
 attach() {
     local i
-    : >"$1"
+    : >"$1" >"$scratch/strace.err"
     LC_ALL=C strace -f -p "$pid" -o "$1" 2>"$scratch/strace.err" &
     tracer=$!
     started+=("$tracer")

@@ -6,7 +6,7 @@ source "$(dirname "$0")/common.sh"
 
 usage() {
     cat <<EOF
-Usage: perf/record.sh [--pid PID | --workload NAME] [--loop N|all] [--seconds S] --out DIR
+Usage: perf/record.sh [--pid PID | --workload NAME --kind KIND] [--loop N|all] [--seconds S] --out DIR
 
 Samples the loops of a vmsgrd with their call stacks and writes to DIR: flamegraph.svg (open it in a
 browser: it can be searched and zoomed), stacks.folded, top20.txt and perf.data.

@@ -6,7 +6,7 @@ source "$(dirname "$0")/common.sh"
 
 usage() {
     cat <<EOF
-Usage: perf/stat.sh [--pid PID --size BYTES | --workload NAME] [--seconds S]
+Usage: perf/stat.sh [--pid PID --size BYTES | --workload NAME --kind KIND] [--seconds S]
 
 Counts what the loops of a vmsgrd do and divides it by the messages that came meanwhile: CPU time,
 instructions and cycles where the machine counts them, context switches, what the daemon counts itself
@@ -25,6 +25,7 @@ $common_environment
 Examples:
   perf/stat.sh --workload fan
   perf/stat.sh --workload pipeline --seconds 10
+  perf/stat.sh --workload churn --kind relay
   perf/stat.sh --pid \$(pidof vmsgrd) --size 4096
 EOF
 }

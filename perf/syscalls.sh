@@ -6,7 +6,7 @@ source "$(dirname "$0")/common.sh"
 
 usage() {
     cat <<EOF
-Usage: perf/syscalls.sh [--pid PID | --workload NAME] [--connections N] [--seconds S] [--only idle|busy]
+Usage: perf/syscalls.sh [--pid PID | --workload NAME --kind KIND] [--connections N] [--seconds S] [--only idle|busy]
 
 Traces a vmsgrd with strace, first with idle connections, on which it must not make a single system call,
 then under load, and prints the calls per message. With --pid, whatever that daemon has to do is traced as
@@ -21,6 +21,7 @@ $common_environment
 Examples:
   perf/syscalls.sh
   perf/syscalls.sh --only busy --workload pipeline
+  perf/syscalls.sh --kind relay --connections 100
   perf/syscalls.sh --pid \$(pidof vmsgrd) --seconds 10
 
 Exit codes: 0 no call while idle, 1 there were some, 2 something is missing or wrong
@@ -64,11 +65,11 @@ look_at_idle() {
         load=$!
         started+=("$load")
         for ((i = 0; i < 100; i++)); do
-            if [ "$(sockets)" -ge $((before + idle)) ]; then break; fi
+            if [ "$(sockets)" -ge $((before + idle * passes)) ]; then break; fi
             kill -0 "$load" 2>/dev/null || fail "the load generator ended: $(tail -n 1 "$scratch/load.err")"
             sleep 0.1
         done
-        [ "$(sockets)" -ge $((before + idle)) ] || fail "only $(($(sockets) - before)) of $idle connections after 10 s"
+        [ "$(sockets)" -ge $((before + idle * passes)) ] || fail "only $(($(sockets) - before)) of $idle connections after 10 s"
     fi
     attach "$scratch/idle"
     # To attach interrupts each thread once, and it goes back to sleep: that is ours, not the daemon's.
@@ -95,7 +96,7 @@ look_at_idle() {
 look_at_busy() {
     if [ -z "${address:-}" ]; then start_daemon; fi
     start_load $((seconds + 30))
-    echo "busy, echo under $workload:"
+    echo "busy, $kind under $workload:"
     trace_busy
     stop_load
 }

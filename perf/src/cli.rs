@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Serialize, Serializer};
 use vmsgr_perf::suite::peer::Peer;
 use vmsgr_perf::workload::{Kind, Workload};
 
@@ -120,7 +121,7 @@ pub struct HandOver {
     pub sleeper: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub struct Load {
     /// Where the server listens, HOST:PORT
     #[arg(value_parser = address)]
@@ -136,6 +137,7 @@ pub struct Load {
     pub size: usize,
     /// How long to measure, after 0.3 s of warm-up
     #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
+    #[serde(serialize_with = "in_seconds")]
     pub duration: Duration,
     /// Send nothing: what does the server do for connections on which nobody speaks?
     #[arg(long, conflicts_with_all = ["depth", "size", "verify", "churn", "slow", "rate"])]
@@ -161,10 +163,11 @@ pub struct Load {
     pub core: Option<usize>,
     /// Write what was measured to a file as well
     #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
     pub json: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub struct Osd {
     /// Where it listens, HOST:PORT
     #[arg(value_parser = address)]
@@ -180,6 +183,7 @@ pub struct Osd {
     pub size: u32,
     /// How long to measure, after 0.3 s of warm-up
     #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
+    #[serde(serialize_with = "in_seconds")]
     pub duration: Duration,
     /// Share of the operations that read instead of writing, from 0 to 1
     #[arg(long, default_value = "0", value_name = "F", value_parser = share)]
@@ -196,6 +200,7 @@ pub struct Osd {
     pub core: Option<usize>,
     /// Write what was measured to a file as well
     #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
     pub json: Option<PathBuf>,
 }
 
@@ -413,6 +418,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// More than nothing.
+/// A duration in a load's file.
+fn in_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
 fn per_second(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),

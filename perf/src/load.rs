@@ -11,6 +11,7 @@ mod connection;
 mod flight;
 mod generator;
 pub mod idle;
+pub mod live;
 pub mod osd;
 mod pace;
 mod pattern;

@@ -1,6 +1,8 @@
 //! `vmsgr-bench`: see the library's documentation for what is behind each subcommand.
 
 mod cli;
+mod progress;
+mod saved;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use progress::progress;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
@@ -60,7 +62,9 @@ fn main() -> ExitCode {
 fn load(arguments: &Load) -> Result<()> {
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
-    let progress = progress(arguments.duration, arguments.connections, arguments.addr)?;
+    saved::prepare(arguments.json.as_deref())?;
+    let units = (!arguments.idle).then_some("msgs");
+    let progress = progress(arguments.duration, arguments.connections, arguments.addr, units)?;
     let servers = watched(arguments.pid);
     let probe = arguments.pid.map(|_| load::PROBED);
     if arguments.idle {
@@ -75,7 +79,7 @@ fn load(arguments: &Load) -> Result<()> {
         let outcome = idle::run(&options, &stop)?;
         progress.finish_and_clear();
         print!("{}", idle_table(&outcome));
-        return save(arguments.json.as_deref(), &outcome);
+        return saved::save(arguments.json.as_deref(), arguments, &outcome);
     }
     let outcome = if arguments.churn {
         let options = ChurnOptions {
@@ -109,13 +113,15 @@ fn load(arguments: &Load) -> Result<()> {
     };
     progress.finish_and_clear();
     print!("{}", load_table(&outcome, ("msgs", "message")));
-    save(arguments.json.as_deref(), &outcome)
+    saved::save(arguments.json.as_deref(), arguments, &outcome)
 }
 
 fn osd(arguments: &Osd) -> Result<()> {
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
-    let progress = progress(arguments.duration, arguments.connections, arguments.addr)?;
+    saved::prepare(arguments.json.as_deref())?;
+    let progress =
+        progress(arguments.duration, arguments.connections, arguments.addr, Some("ops"))?;
     let options = OsdOptions {
         address: arguments.addr,
         connections: arguments.connections,
@@ -132,7 +138,7 @@ fn osd(arguments: &Osd) -> Result<()> {
     let outcome = osd::run(&options, &stop)?;
     progress.finish_and_clear();
     print!("{}", load_table(&outcome, ("ops", "operation")));
-    save(arguments.json.as_deref(), &outcome)
+    saved::save(arguments.json.as_deref(), arguments, &outcome)
 }
 
 fn hand_over(arguments: &HandOver) -> Result<()> {
@@ -146,18 +152,6 @@ fn hand_over(arguments: &HandOver) -> Result<()> {
 /// The one process that is looked at, if any is.
 fn watched(pid: Option<u32>) -> Vec<Watched> {
     pid.map(|pid| Watched { pid, reports: None }).into_iter().collect()
-}
-
-/// A line that shows how long it has been running, where stderr is a terminal.
-fn progress(duration: Duration, connections: usize, address: SocketAddr) -> Result<ProgressBar> {
-    let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}")?;
-    let progress = ProgressBar::new_spinner().with_style(style).with_message(format!(
-        "of {} s and {} s of warm-up: {connections} connections to {address}",
-        duration.as_secs_f64(),
-        WARM_UP.as_secs_f64(),
-    ));
-    progress.enable_steady_tick(Duration::from_millis(250));
-    Ok(progress)
 }
 
 fn suite(arguments: Suite) -> Result<()> {
@@ -190,7 +184,7 @@ fn suite(arguments: Suite) -> Result<()> {
 /// Everything that the suite writes.
 fn keep(report: &Report, folder: &Path) -> Result<()> {
     write(&folder.join("results.md"), &report.to_string())?;
-    save(Some(&folder.join("results.json")), report)?;
+    save(&folder.join("results.json"), report)?;
     suite::page::write(report, folder)
 }
 
@@ -215,7 +209,7 @@ fn spin(arguments: Spin) -> Result<()> {
     let report = spin::run(&options, &stop)?;
     print!("{report}");
     write(&arguments.out.join("spin.svg"), &report.picture().to_string())?;
-    save(Some(&arguments.out.join("spin.json")), &report)
+    save(&arguments.out.join("spin.json"), &report)
 }
 
 fn compare(arguments: &Compare) -> Result<()> {
@@ -264,7 +258,7 @@ fn serve(arguments: &Serve) -> Result<()> {
         Builtin::MonoioEpoll => monoio_echo::serve(listener, monoio_echo::Driver::Epoll),
         Builtin::MonoioUring => monoio_echo::serve(listener, monoio_echo::Driver::Uring),
         Builtin::MonoioUringDefer => monoio_echo::serve(listener, monoio_echo::Driver::UringDefer),
-        Builtin::SleepPoll => sleep_poll::serve(&listener),
+        Builtin::SleepPoll => sleep_poll::serve(listener),
         Builtin::EpollRelay => {
             let upstream = arguments.upstream.context("no --upstream")?;
             epoll_relay::serve(&listener, upstream)
@@ -398,9 +392,8 @@ fn idle_table(outcome: &IdleOutcome) -> String {
     text
 }
 
-fn save(path: Option<&Path>, outcome: &impl Serialize) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    write(path, &(serde_json::to_string_pretty(outcome)? + "\n"))
+fn save(path: &Path, report: &impl Serialize) -> Result<()> {
+    write(path, &(serde_json::to_string_pretty(report)? + "\n"))
 }
 
 fn create(folder: &Path) -> Result<()> {

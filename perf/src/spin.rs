@@ -32,11 +32,20 @@ use crate::suite::summary::Spread;
 use crate::table::{Table, figure, rate};
 use crate::workload::Kind;
 
-/// Rates that are tried: powers of ten and three times those, in messages a second.
-const RATES: [f64; 13] = [10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7];
+/// Rates that are tried: powers of ten and three times those, in messages a second. The last is more than
+/// one connection carries, and than the generator can send.
+const RATES: [f64; 14] =
+    [10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7];
 
 /// Fewer messages than this have no p50 to speak of: low rates are measured for longer.
 const FEWEST_MESSAGES: f64 = 30.0;
+
+/// More messages than this say nothing new, and the generator has to remember those that are not
+/// answered: high rates are measured for less long.
+const MOST_MESSAGES: f64 = 1e7;
+
+/// Of fewer messages than this a p99 is one request, or ten: chance.
+const FEWEST_FOR_P99: f64 = 1000.0;
 
 /// More than this share of what was due unanswered at the end, and the limit is passed: no higher
 /// rate is tried.
@@ -124,8 +133,10 @@ impl Point {
         self.median(|outcome| outcome.latency.p50_us)
     }
 
-    fn p99_us(&self) -> f64 {
-        self.median(|outcome| outcome.latency.p99_us)
+    /// `None` where a sample has too few messages.
+    fn p99_us(&self) -> Option<f64> {
+        let messages = self.median(|outcome| outcome.messages as f64);
+        (messages >= FEWEST_FOR_P99).then(|| self.median(|outcome| outcome.latency.p99_us))
     }
 
     /// Share of the server's core in percent.
@@ -223,13 +234,14 @@ fn attempt_sample(
 ) -> Result<(Disturbance, Outcome)> {
     let place = &options.place;
     let mut server = start(name, place)?;
+    let duration = how_long(options.duration, due);
     let load = load::Options {
         address: server.address(),
         connections: 1,
         depth: 1,
         size: 64,
-        duration: options.duration.max(Duration::from_secs_f64(FEWEST_MESSAGES / due)),
-        warm_up: WARM_UP,
+        duration,
+        warm_up: WARM_UP.min(duration),
         verify: false,
         core: Some(place.load_core),
         servers: vec![Watched { pid: server.pid(), reports: None }],
@@ -248,6 +260,12 @@ fn attempt_sample(
     Ok((Disturbance::new(stolen, Kind::Echo, &measured), outcome))
 }
 
+/// How long a sample at a rate is, of one that should take `usual`.
+fn how_long(usual: Duration, due: f64) -> Duration {
+    let [least, most] = [FEWEST_MESSAGES, MOST_MESSAGES].map(|n| Duration::from_secs_f64(n / due));
+    usual.clamp(least, most)
+}
+
 fn start(name: Name, place: &Place) -> Result<Server> {
     match name {
         Name::EpollSpin => Ok(Peer::EpollSpin.start(Kind::Echo, place)?.server),
@@ -263,7 +281,7 @@ fn start(name: Name, place: &Place) -> Result<Server> {
 impl Report {
     /// p50, p99 and CPU over the rate.
     pub fn picture(&self) -> Document {
-        let panel = |title: &str, axis, figure: fn(&Point) -> f64| Panel {
+        let panel = |title: &str, axis, figure: fn(&Point) -> Option<f64>| Panel {
             title: title.to_owned(),
             axis,
             curves: self
@@ -273,7 +291,11 @@ impl Report {
                 .map(|(series, (_, colour))| Curve {
                     label: series.name.clone(),
                     colour,
-                    points: series.points.iter().map(|p| (p.rate, figure(p))).collect(),
+                    points: series
+                        .points
+                        .iter()
+                        .filter_map(|point| Some((point.rate, figure(point)?)))
+                        .collect(),
                 })
                 .collect(),
         };
@@ -281,15 +303,16 @@ impl Report {
         curves(
             "What spinning costs and brings",
             &format!(
-                "vmsgrd's echo, one connection, open loop, 64 B; a curve ends where a server no \
-                 longer keeps up. {}, Linux {}, commit {}, {}",
+                "vmsgrd's echo, one connection, open loop, 64 B; a curve ends where the server, or \
+                 the generator, no longer keeps up; p99 of samples with {FEWEST_FOR_P99} messages \
+                 or more. {}, Linux {}, commit {}, {}",
                 machine.processor, machine.kernel, machine.commit, self.date
             ),
             "requests per second",
             &[
-                panel("p50 latency", Axis::Time, Point::p50_us),
+                panel("p50 latency", Axis::Time, |point| Some(point.p50_us())),
                 panel("p99 latency", Axis::Time, Point::p99_us),
-                panel("server CPU, of one core", Axis::Percent, Point::cpu_percent),
+                panel("server CPU, of one core", Axis::Percent, |point| Some(point.cpu_percent())),
             ],
         )
     }
@@ -310,7 +333,7 @@ impl fmt::Display for Report {
                     rate(point.rate),
                     rate(point.median(Outcome::messages_per_s)),
                     figure(point.p50_us()),
-                    figure(point.p99_us()),
+                    point.p99_us().map_or("-".to_owned(), figure),
                     figure(point.cpu_percent()),
                     if point.keeps_up() { "yes" } else { "no" }.to_owned(),
                 ]);
@@ -339,6 +362,36 @@ mod tests {
         assert!(goes_on(&series(vec![point(10.0, 1)])));
         assert!(goes_on(&series(vec![point(1000.0, 50)])));
         assert!(!goes_on(&series(vec![point(1000.0, 1), point(3000.0, 1000)])));
+    }
+
+    #[test]
+    fn samples_have_neither_too_few_messages_nor_too_many() {
+        let usual = Duration::from_secs(2);
+        assert_eq!(how_long(usual, 10.0), Duration::from_secs(3));
+        assert_eq!(how_long(usual, 1e6), usual);
+        let fastest = how_long(usual, RATES[RATES.len() - 1]);
+        assert!(fastest < usual / 4 && fastest > usual / 8, "{fastest:?}");
+    }
+
+    #[test]
+    fn p99_is_shown_where_there_are_enough_messages_for_it() {
+        let of = |messages| {
+            let mut point = point(1000.0, 0);
+            point.rounds.iter_mut().for_each(|outcome| outcome.messages = messages);
+            point
+        };
+        assert_eq!(of(999).p99_us(), None);
+        assert_eq!(of(1000).p99_us(), Some(of(1000).rounds[0].latency.p99_us));
+        let series = Series { name: "--spin-us 0".into(), points: vec![of(999), of(1000)] };
+        let report = Report {
+            date: "today".into(),
+            machine: Machine::here(),
+            command: "vmsgr-bench spin".into(),
+            servers: vec![series],
+        };
+        // Of two points, p50 and CPU have both, p99 has one.
+        assert_eq!(report.picture().to_string().matches("<circle").count(), 5);
+        assert!(report.to_string().contains("| - |") || report.to_string().contains("  - |"));
     }
 
     #[test]

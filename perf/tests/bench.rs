@@ -109,6 +109,19 @@ fn json_holds_what_was_measured() {
     let json: serde_json::Value = serde_json::from_reader(file).unwrap();
     assert!(json["messages"].as_u64().unwrap() > 0, "{json}");
     assert!(json["latency"]["p99_us"].as_f64().unwrap() > 0.0, "{json}");
+    // And what it was measured with, also what nobody said.
+    assert_eq!(json["options"]["duration"], 0.1, "{json}");
+    assert_eq!(json["options"]["connections"], 1, "{json}");
+    assert!(json["command"].as_str().unwrap().starts_with("vmsgr-bench load "), "{json}");
+    assert!(!json["machine"]["commit"].as_str().unwrap().is_empty(), "{json}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_found_before_it_is_measured() {
+    // Nobody listens there, which would be found next.
+    let nobody = "127.0.0.1:1".parse().unwrap();
+    let error = failure(&load(nobody, "--json /nonexistent/load.json"));
+    assert!(error.contains("cannot write /nonexistent/load.json"), "{error}");
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! How many instructions the hot paths take, one scenario per argument.
 //!
-//! This only plays the scenarios: `.ci/instructions` runs it under callgrind, which counts what
-//! happens inside [`counted`] and nothing else, and compares the counts with `baseline.txt`. What
-//! the kernel does is not counted, so these are the instructions that are ours to save.
+//! `.ci/instructions` runs it under callgrind and compares the counts with `baseline.txt`. What the
+//! kernel does is not counted, so these are the instructions that are ours to save.
 //!
 //! Nothing here may depend on time: loops do not spin, deadlines are computed beforehand, and
 //! "random" numbers come from a fixed sequence.
 
-use std::env;
+mod harness;
+
 use std::hint::black_box;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream as Peer;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use harness::{ROUNDS, Scenario, WARM_UP, play, rounds};
 use mio::net::{TcpStream, UnixStream};
 use vmsgr_reactor::{
     Budget, ByteQueue, Core, Counters, End, Handler, Loop, Port, Received, SpinPolicy, TimerId,
@@ -24,17 +25,8 @@ use vmsgr_reactor::{
 /// Bytes of a message.
 const MESSAGE: usize = 64;
 
-/// Rounds that are played before any is counted: what is allocated once is there by then.
-const WARM_UP: usize = 20;
-
-/// Rounds that are counted.
-const ROUNDS: usize = 200;
-
 /// Timers that are armed while one of them changes.
 const TIMERS: usize = 100_000;
-
-/// A scenario, and how many messages (or turns, or timers) one round of it is worth.
-type Scenario = (&'static str, usize, fn());
 
 const SCENARIOS: [Scenario; 13] = [
     ("turn_message", 1, turn_message),
@@ -53,48 +45,7 @@ const SCENARIOS: [Scenario; 13] = [
 ];
 
 fn main() -> ExitCode {
-    // cargo bench says --bench to whatever it runs.
-    let asked: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if asked.iter().any(|argument| argument == "--list") {
-        SCENARIOS.iter().for_each(|(name, _, _)| println!("{name}"));
-        return ExitCode::SUCCESS;
-    }
-    if let Some(unknown) = asked.iter().find(|name| SCENARIOS.iter().all(|s| s.0 != **name)) {
-        eprintln!("instructions: no scenario '{unknown}'; --list names them");
-        return ExitCode::FAILURE;
-    }
-    for (name, worth, play) in SCENARIOS {
-        if asked.is_empty() || asked.iter().any(|argument| argument == name) {
-            play();
-            println!("{name} {}", ROUNDS * worth);
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-/// What callgrind counts. Never inlined, since it is found by its name.
-#[inline(never)]
-fn counted(work: impl FnOnce()) {
-    work();
-}
-
-/// Plays `before`, `work` and `after` again and again; only `work` is counted.
-fn rounds<S>(
-    scene: &mut S,
-    before: impl Fn(&mut S, usize),
-    work: impl Fn(&mut S, usize),
-    after: impl Fn(&mut S, usize),
-) {
-    for round in 0..WARM_UP + ROUNDS {
-        before(scene, round);
-        play(round, || work(scene, round));
-        after(scene, round);
-    }
-}
-
-/// Plays the part of a round that is counted, unless this one is for warming up.
-fn play(round: usize, work: impl FnOnce()) {
-    if round < WARM_UP { work() } else { counted(work) }
+    harness::main(&SCENARIOS)
 }
 
 /// Sends on what it receives, and sends a message to `told` when another core says so.

@@ -13,7 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::pattern::Pattern;
-use super::{Outcome, PATIENCE, TICK, Window};
+use super::{Outcome, PATIENCE, TICK, Window, live};
 use crate::cores;
 use crate::latency::Latency;
 use crate::probe::{Probe, Watched};
@@ -118,6 +118,7 @@ impl Visitors<'_> {
             self.turn()?;
             let now = Instant::now();
             if self.completed > completed {
+                live::add(self.completed - completed);
                 (progress, completed) = (now, self.completed);
             }
             self.check(progress, now, stop)?;

@@ -13,7 +13,7 @@ use super::connection::{Connection, Shared};
 use super::pace::Pace;
 use super::pattern::Pattern;
 use super::slow::Slow;
-use super::{Options, PATIENCE, TICK, connect};
+use super::{Options, PATIENCE, TICK, connect, live};
 use crate::latency::{Latency, Percentiles};
 
 /// The epoll key of the clock; connections have their index.
@@ -50,8 +50,8 @@ pub struct Generator<'a> {
     ready: u64,
     /// Messages in flight or due, on all connections together.
     outstanding: u64,
-    /// A message completed since the last tick.
-    progressed: bool,
+    /// Messages that completed since the last tick.
+    completed: u64,
     /// The last tick that found one completed, or nothing to complete.
     progress: Instant,
 }
@@ -103,7 +103,7 @@ impl<'a> Generator<'a> {
             waits: 0,
             ready: 0,
             outstanding: 0,
-            progressed: false,
+            completed: 0,
             progress: Instant::now(),
         };
         if generator.pace.is_some() {
@@ -245,7 +245,7 @@ impl<'a> Generator<'a> {
         if !self.shared.refill {
             self.outstanding -= replies;
         }
-        self.progressed |= replies > 0;
+        self.completed += replies;
         Ok(())
     }
 
@@ -260,7 +260,9 @@ impl<'a> Generator<'a> {
     /// Whether to go on, asked once a tick.
     fn check(&mut self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
-        if std::mem::take(&mut self.progressed) || self.outstanding == 0 {
+        let completed = std::mem::take(&mut self.completed);
+        live::add(completed);
+        if completed > 0 || self.outstanding == 0 {
             self.progress = Instant::now();
         }
         if self.progress.elapsed() > PATIENCE {

@@ -21,7 +21,7 @@ use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use super::pace::Pace;
 use super::pattern::Pattern;
-use super::{OpenLoop, Outcome, PATIENCE, TICK, Window, connect};
+use super::{OpenLoop, Outcome, PATIENCE, TICK, Window, connect, live};
 use crate::cores;
 use crate::latency::Latency;
 use crate::msgr2_stream::BUFFER_BYTES;
@@ -241,6 +241,7 @@ impl<'a> Load<'a> {
     fn check(&mut self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
         let nothing_to_do = self.outstanding() == 0 && self.clients.iter().all(Client::is_open);
+        live::add(self.tally.completed - self.completed);
         if self.tally.completed != self.completed || nothing_to_do {
             (self.completed, self.progress) = (self.tally.completed, Instant::now());
         }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::fs;
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
+
+/// Found out by `build.rs`.
+const COMMIT: &str = env!("VMSGR_COMMIT");
 
 /// The machine, the kernel and the source. What cannot be found out is `unknown`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,7 +21,7 @@ pub struct Machine {
     pub memory_gib: f64,
     /// Release of the kernel.
     pub kernel: String,
-    /// Commit of the working directory, with a `+` when there are changes on top of it.
+    /// Commit that this program was built of, with a `+` when there were changes on top of it.
     pub commit: String,
 }
 
@@ -36,7 +38,7 @@ impl Machine {
             virtual_machine: flags.split(' ').any(|flag| flag == "hypervisor"),
             memory_gib: memory_gib(&meminfo).unwrap_or(0.0),
             kernel: known(kernel.trim()),
-            commit: commit(),
+            commit: COMMIT.into(),
         }
     }
 }
@@ -67,18 +69,6 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 fn memory_gib(meminfo: &str) -> Option<f64> {
     let kib: f64 = field(meminfo, "MemTotal")?.strip_suffix(" kB")?.parse().ok()?;
     Some(kib / 1024.0 / 1024.0)
-}
-
-fn commit() -> String {
-    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".into() };
-    let changes = git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
-    format!("{commit}{}", if changes { "+" } else { "" })
-}
-
-fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
 }
 
 #[cfg(test)]
