@@ -240,7 +240,10 @@ fn before_authentication_memory_is_bounded() {
     assert_eq!(victim.error(), None);
     victim.give(&long);
     let error = victim.error().unwrap();
-    assert_eq!(error.reason, violation(None, Rule::UnauthenticatedBytes(64 << 10)));
+    assert_eq!(
+        error.reason,
+        violation(Some(Tag::AuthRequest), Rule::UnauthenticatedBytes(64 << 10))
+    );
 }
 
 #[test]
