@@ -14,6 +14,9 @@ pub const UNKNOWN: u32 = 7;
 /// The method that both know.
 pub const METHOD: u32 = 2;
 
+/// A change of secrets.
+pub type Distort = fn(&mut Secrets);
+
 /// Everybody with the same key is whom they say.
 #[derive(Clone)]
 pub struct Keyed {
@@ -21,7 +24,7 @@ pub struct Keyed {
     /// As the server has it.
     pub mode: u32,
     /// Changes what both sides agree on, after it was.
-    pub distort: fn(&mut Secrets),
+    pub distort: Distort,
     /// So often a server is not content with the answer.
     pub rounds: u64,
     /// Numbers that are used once.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vmsgr_messenger::msgr2::*;
 
-use crate::keyed::Keyed;
+use crate::keyed::{Distort, Keyed};
 use crate::sessions::cut_often;
 use crate::world::{World, config, peer};
 
@@ -117,7 +117,7 @@ fn what_is_changed_on_the_way_ends_the_stream_and_the_session_says_it_again() {
 }
 
 #[test]
-fn each_side_finds_that_the_other_has_another_key() {
+fn a_client_that_has_another_key_is_refused() {
     let [ours, theirs] = failures(Keyed::new(KEY), Keyed::new(b"another"));
     let refused = |who| Reason::Authentication(AuthError(who));
     assert_eq!(theirs[0].reason, refused("the client has another key"));
@@ -131,7 +131,7 @@ fn a_signature_by_another_key_is_refused() {
         let keyed = Keyed { mode, ..Keyed::new(KEY) };
         let other = |secrets: &mut Secrets| secrets.session_key.as_mut().unwrap()[0] ^= 1;
         let none = |secrets: &mut Secrets| secrets.session_key = None;
-        let distortions: [fn(&mut Secrets); 2] = [other, none];
+        let distortions: [Distort; 2] = [other, none];
         for distort in distortions {
             for [first, second] in [
                 [keyed.clone(), Keyed { distort, ..keyed.clone() }],
@@ -162,7 +162,7 @@ fn a_mode_that_there_is_no_secret_for_is_refused_by_who_would_use_it() {
     let short = |secrets: &mut Secrets| secrets.connection_secret.as_mut().unwrap().truncate(39);
     let none = |secrets: &mut Secrets| secrets.connection_secret = None;
     let nothing = |_: &mut Secrets| {};
-    let cases: [(u32, fn(&mut Secrets)); 4] =
+    let cases: [(u32, Distort); 4] =
         [(MODE_SECURE, short), (MODE_SECURE, none), (3, nothing), (0, nothing)];
     for (mode, distort) in cases {
         let violation = Violation { tag: Some(Tag::AuthDone), rule: Rule::Mode(mode) };
