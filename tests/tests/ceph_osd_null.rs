@@ -254,6 +254,53 @@ fn half_open_handshakes_do_not_disturb_a_session_and_end_by_themselves() {
 }
 
 #[test]
+fn who_is_not_authenticated_has_no_more_memory_than_is_said() {
+    const MANY: usize = 400;
+    const LONG: usize = 61_000;
+    raise_descriptor_limit();
+    let daemon = osd_null();
+    let frame = |control: Control| {
+        let mut payload = Vec::new();
+        control.encode(&mut payload);
+        let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
+        let envelope = Envelope::new(control.tag(), &segments);
+        envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>()
+    };
+    let request = |payload: usize| {
+        let payload = vec![0; payload].into();
+        frame(Control::AuthRequest(AuthRequest { method: 2, modes: vec![MODE_CRC], payload }))
+    };
+    let hello = frame(Control::Hello(Hello { entity: EntityType::CLIENT, peer: EntityAddr::NONE }));
+    let start = [&Banner::OURS.encode()[..], &hello].concat();
+    let mut before = resident_bytes(daemon.pid());
+    // Each lacks a byte of the last request.
+    for requests in [request(LONG), [request(LONG / 2), request(LONG / 2)].concat()] {
+        let bytes = [&start[..], &requests[..requests.len() - 1]].concat();
+        let come = daemon.counters().total.bytes_in;
+        let mut clients: Vec<TcpStream> =
+            (0..MANY).map(|_| sockets::connect(daemon.address(0))).collect();
+        // All of them grow at the same time.
+        for piece in bytes.chunks(5000) {
+            for client in &mut clients {
+                client.write_all(piece).expect("it is open");
+            }
+        }
+        daemon.eventually("all has come", |now| {
+            now.total.bytes_in >= come + (MANY * bytes.len()) as u64
+        });
+        let now = resident_bytes(daemon.pid());
+        let each = now.saturating_sub(before) / MANY as u64;
+        report(&format!("{each} bytes more for each of {MANY}"));
+        assert!(each < 72 << 10, "{each} bytes more for each");
+        assert_eq!(daemon.counters().total.connections, MANY as u64);
+        drop(clients);
+        daemon.eventually("they are gone", |now| now.total.connections == 0);
+        // What was freed may stay where it is.
+        before = before.min(resident_bytes(daemon.pid()));
+    }
+}
+
+#[test]
 fn clients_that_die_within_a_message_leave_nothing_behind() {
     let daemon = osd_null();
     let (mut witness, session) = client(daemon.address(0));

@@ -1,6 +1,7 @@
-//! Sessions in every state. The first bytes say which side we are and how far a good peer brings the
-//! handshake; the rest are frames (tag, length, payload) with crcs that are right, then bytes as
-//! they are.
+//! Sessions in every state, and over several streams. The first bytes say which side we are and how
+//! far a good peer brings the handshake; then come frames (tag, length, payload) with crcs that are
+//! right, and bytes as they are. Between the frames [`CUT`] begins another stream, and a byte like the
+//! first says what that is: one that we are asked to make, or one that the peer makes.
 #![no_main]
 
 use std::time::{Duration, Instant};
@@ -24,10 +25,33 @@ fn control(control: &Control, out: &mut Vec<u8>) {
     frame(control.tag(), &payload, out);
 }
 
-/// What a good peer says in the first so many steps.
-fn handshake(dial: bool, steps: u8) -> Vec<u8> {
+/// In the place of a frame's tag: the next stream begins here.
+const CUT: u8 = 0xff;
+
+/// Streams of one input at most.
+const STREAMS: usize = 8;
+
+/// Of the first byte of a stream: we make it.
+const DIAL: u8 = 0x80;
+/// Of the first stream: there is a session already, which we have begun.
+const BEGUN: u8 = 0x40;
+/// The peer goes on with its session, and says that it does with ours.
+const RESUMED: u8 = 0x20;
+/// The peer has seen one message of ours.
+const SEEN: u8 = 0x10;
+
+/// The stream before stays open, too.
+const KEPT: u8 = 0x08;
+
+/// Our cookies: counted from the first.
+const OUR_COOKIE: u64 = 2;
+const PEER_COOKIE: u64 = 9;
+
+/// What a good peer says in the first steps of its so many-th stream.
+fn handshake(how: u8, streams: usize) -> Vec<u8> {
+    let dial = how & DIAL != 0;
     let mut out = Vec::new();
-    for step in 0..steps {
+    for step in 0..how & 7 {
         match (step, dial) {
             (0, _) => out.extend(Banner::OURS.encode()),
             (1, _) => {
@@ -44,49 +68,150 @@ fn handshake(dial: bool, steps: u8) -> Vec<u8> {
                 control(&Control::AuthRequest(request), &mut out);
             }
             (3, _) => control(&Control::AuthSignature([0; 32]), &mut out),
-            (4, true) => {
-                let ident = ServerIdent {
-                    addresses: address(2).into(),
-                    gid: 2,
-                    global_seq: 1,
-                    supported: u64::MAX,
-                    required: 0,
-                    flags: 0,
-                    cookie: 9,
-                };
-                control(&Control::ServerIdent(ident), &mut out);
-            }
-            (4, false) => {
-                let ident = ClientIdent {
-                    addresses: address(2).into(),
-                    target: address(1),
-                    gid: 2,
-                    global_seq: 1,
-                    supported: u64::MAX,
-                    required: 0,
-                    flags: 0,
-                    cookie: 9,
-                };
-                control(&Control::ClientIdent(ident), &mut out);
-            }
+            (4, _) => control(&session(how, streams as u64), &mut out),
             _ => {}
         }
     }
     out
 }
 
-/// Frames off the front of what the fuzzer gave, at most 40; then what is left of it.
-fn frames(mut bytes: &[u8]) -> Vec<u8> {
+/// What it says of the session.
+fn session(how: u8, streams: u64) -> Control {
+    let seen = u64::from(how & SEEN != 0);
+    match (how & DIAL != 0, how & RESUMED != 0) {
+        (true, true) => Control::SessionReconnectOk(seen),
+        (true, false) => Control::ServerIdent(ServerIdent {
+            addresses: address(2).into(),
+            gid: 2,
+            global_seq: streams,
+            supported: u64::MAX,
+            required: 0,
+            flags: 0,
+            cookie: PEER_COOKIE,
+        }),
+        (false, true) => Control::SessionReconnect(SessionReconnect {
+            addresses: address(2).into(),
+            client_cookie: PEER_COOKIE,
+            server_cookie: OUR_COOKIE,
+            global_seq: streams,
+            connect_seq: streams - 1,
+            msg_seq: seen,
+        }),
+        (false, false) => Control::ClientIdent(ClientIdent {
+            addresses: address(2).into(),
+            target: address(1),
+            gid: 2,
+            global_seq: streams,
+            supported: u64::MAX,
+            required: 0,
+            flags: 0,
+            cookie: PEER_COOKIE,
+        }),
+    }
+}
+
+/// Takes frames off the front of what the fuzzer gave, at most 40, up to the next stream; or all
+/// that is left of it.
+fn frames(bytes: &mut &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..40 {
         let Some(([tag, length], rest)) = bytes.split_first_chunk() else { break };
+        if *tag == CUT {
+            return out;
+        }
         let Ok(tag) = Tag::try_from(*tag) else { break };
         let (payload, rest) = rest.split_at(rest.len().min((*length).into()));
         frame(tag, payload, &mut out);
-        bytes = rest;
+        *bytes = rest;
     }
-    out.extend_from_slice(bytes);
+    out.extend_from_slice(std::mem::take(bytes));
     out
+}
+
+struct Run {
+    endpoint: Endpoint,
+    now: Instant,
+    /// The present stream.
+    stream: Option<StreamId>,
+    /// Those before it that were not ended.
+    kept: Vec<StreamId>,
+    /// A stream that is asked for.
+    asked: Option<SessionId>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut config = Config::new(EntityType::OSD, address(1).into());
+        config.policy = Policy::LOSSLESS_PEER;
+        config.cookies = Cookies::From(OUR_COOKIE - 1);
+        let auth = Box::new(AuthNone::new(EntityType::OSD, "0", 0));
+        Self {
+            endpoint: Endpoint::new(config, auth, now),
+            now,
+            stream: None,
+            kept: Vec::new(),
+            asked: None,
+        }
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                Event::Connect { session, .. } => self.asked = Some(session),
+                Event::Close { stream, .. } if self.stream == Some(stream) => self.stream = None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Does what is due next; whether anything was.
+    fn pass(&mut self) -> bool {
+        self.take_events();
+        let Some(deadline) = self.endpoint.deadline() else { return false };
+        assert!(deadline >= self.now - Duration::from_secs(1), "a deadline does not go back");
+        self.now = self.now.max(deadline);
+        self.endpoint.handle_timeout(self.now);
+        self.take_events();
+        true
+    }
+
+    fn close(&mut self, stream: StreamId) {
+        self.endpoint.closed(stream, self.now);
+    }
+
+    /// Has another stream, if there is one to be had.
+    fn next_stream(&mut self, how: u8) {
+        self.take_events();
+        match self.stream.take() {
+            Some(stream) if how & KEPT != 0 => self.kept.push(stream),
+            Some(stream) => self.close(stream),
+            None => {}
+        }
+        if how & DIAL == 0 {
+            self.stream = Some(self.endpoint.accept(([10, 0, 0, 2], 5).into(), self.now));
+            return;
+        }
+        // For as long as it takes to ask.
+        for _ in 0..10 {
+            if self.asked.is_some() || !self.pass() {
+                break;
+            }
+        }
+        let asked = self.asked.take();
+        self.stream = asked.and_then(|session| self.endpoint.connected(session, self.now));
+    }
+
+    fn give(&mut self, bytes: &[u8], at_a_time: usize) {
+        for mut input in bytes.chunks(at_a_time) {
+            let Some(stream) = self.stream else { return };
+            while let Some(received) = self.endpoint.receive(stream, &mut input, self.now) {
+                let (session, bytes) = (received.session, received.bytes() as u64);
+                self.endpoint.taken(session, 1, bytes, self.now);
+            }
+            write_all(&mut self.endpoint, stream, self.now);
+        }
+    }
 }
 
 fn write_all(endpoint: &mut Endpoint, stream: StreamId, now: Instant) {
@@ -100,43 +225,41 @@ fn write_all(endpoint: &mut Endpoint, stream: StreamId, now: Instant) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some(([how, piece], bytes)) = bytes.split_first_chunk() else { return };
-    let dial = how & 0x80 != 0;
-    let mut now = Instant::now();
-    let mut config = Config::new(EntityType::OSD, address(1).into());
-    config.policy = Policy::LOSSLESS_PEER;
-    config.cookies = Cookies::From(1);
-    let auth = Box::new(AuthNone::new(EntityType::OSD, "0", 0));
-    let mut endpoint = Endpoint::new(config, auth, now);
-    let mut session = None;
-    if dial || how & 0x40 != 0 {
+    let Some(([how, piece], mut bytes)) = bytes.split_first_chunk() else { return };
+    let mut run = Run::new();
+    let mut begun = None;
+    if how & (DIAL | BEGUN) != 0 {
         let policy = Policy::LOSSLESS_PEER;
         let target = Target { address: address(2), entity: None, policy, reopen: false };
-        session = endpoint.connect(target, now);
+        begun = run.endpoint.connect(target, run.now);
     }
-    let dialled = session.filter(|_| dial).and_then(|session| endpoint.connected(session, now));
-    let stream = dialled.unwrap_or_else(|| endpoint.accept(([10, 0, 0, 2], 5).into(), now));
-    if let Some(session) = session {
-        let _ = endpoint.send(session, Message { front: "one".into(), ..Default::default() }, now);
+    run.next_stream(*how);
+    if let Some(session) = begun {
+        let message = Message { front: "one".into(), ..Default::default() };
+        let _ = run.endpoint.send(session, message, run.now);
     }
-    let mut wire = handshake(dial, how & 7);
-    wire.extend(frames(bytes));
-    for mut input in wire.chunks(usize::from(*piece).max(1) * 16) {
-        while let Some(received) = endpoint.receive(stream, &mut input, now) {
-            let (session, bytes) = (received.session, received.bytes() as u64);
-            endpoint.taken(session, 1, bytes, now);
-        }
-        write_all(&mut endpoint, stream, now);
+    let at_a_time = usize::from(*piece).max(1) * 16;
+    let mut how = *how;
+    for streams in 1..=STREAMS {
+        let mut wire = handshake(how, streams);
+        wire.extend(frames(&mut bytes));
+        run.give(&wire, at_a_time);
+        // What is left begins with CUT.
+        let Some(([_, next], rest)) = bytes.split_first_chunk() else { break };
+        (how, bytes) = (*next, rest);
+        run.next_stream(how);
     }
     for _ in 0..10 {
-        while endpoint.poll_event().is_some() {}
-        let Some(deadline) = endpoint.deadline() else { break };
-        assert!(deadline >= now - Duration::from_secs(1), "a deadline does not go back");
-        now = now.max(deadline);
-        endpoint.handle_timeout(now);
-        write_all(&mut endpoint, stream, now);
+        if !run.pass() {
+            break;
+        }
+        if let Some(stream) = run.stream {
+            write_all(&mut run.endpoint, stream, run.now);
+        }
     }
-    endpoint.closed(stream, now);
-    // Ours, and that of the peer if it gave itself another name.
-    assert!(endpoint.streams() == 0 && endpoint.sessions() <= 2);
+    run.take_events();
+    let kept = std::mem::take(&mut run.kept);
+    kept.into_iter().chain(run.stream).for_each(|stream| run.close(stream));
+    // Ours, and those of the peer under the names that it gave itself.
+    assert!(run.endpoint.streams() == 0 && run.endpoint.sessions() <= 1 + STREAMS);
 });

@@ -29,6 +29,9 @@ use super::transcript::Transcript;
 /// Steps that a peer may take back and forth in one handshake, each part of it.
 const MOST_STEPS: u32 = 32;
 
+/// Bytes of an AUTH_SIGNATURE.
+const SIGNATURE: u32 = 32;
+
 /// What a connection passes on.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
@@ -40,6 +43,13 @@ pub(super) enum Step<'a> {
     Alive(Timestamp),
     /// A message, and bytes of its data that were not kept.
     Message(MessageHeader, [Segment<'a>; 3], usize),
+}
+
+/// A frame that has a place in the state.
+enum Came<'a> {
+    Control(Control),
+    /// A message, which is passed on.
+    Message(Step<'a>),
 }
 
 /// Who is at the other end.
@@ -61,6 +71,15 @@ pub struct Peer {
 enum Decoder {
     Plain(FrameDecoder),
     Secure(Box<SecureFrameDecoder>),
+}
+
+impl Decoder {
+    fn set_limits(&mut self, limits: Limits) {
+        match self {
+            Self::Plain(decoder) => decoder.set_limits(limits),
+            Self::Secure(decoder) => decoder.set_limits(limits),
+        }
+    }
 }
 
 /// Our side of authentication.
@@ -145,7 +164,7 @@ impl Connection {
             limits: config.limits,
             banner: Vec::new(),
             decoder: Decoder::Plain(decoder),
-            transcript: Some(Transcript::default()),
+            transcript: Some(Transcript::new(config.limits.unauthenticated_bytes)),
             secrets: Secrets::default(),
             conversation: Conversation::NotBegun,
             server: None,
@@ -186,25 +205,19 @@ impl Connection {
                 state,
                 reason: Reason::Violation(violation),
             };
-            let Some(frame) = self.receive_frame(input).map_err(violation)? else {
-                return Ok(None);
+            let came = match self.state {
+                State::Hello | State::Authenticating => self.receive_recorded(input),
+                _ => self.receive_frame(input),
             };
-            let tag = frame.tag;
-            if !state.admits(self.side, tag) {
-                return Err(ConnectionError::rule(state, Some(tag), Rule::Unexpected));
-            }
-            let step = match tag {
-                Tag::Message => Some(message(frame).map_err(Violation::of(tag))),
-                _ => match Control::decode(tag, &frame.segments[0]) {
-                    Ok(control) => self
-                        .control(control, authenticator)
-                        .map_err(|reason| ConnectionError { state, reason })?
-                        .map(Ok),
-                    Err(error) => Some(Err(error)),
-                },
+            let step = match came.map_err(violation)? {
+                None => return Ok(None),
+                Some(Came::Message(step)) => Some(step),
+                Some(Came::Control(control)) => self
+                    .control(control, authenticator)
+                    .map_err(|reason| ConnectionError { state, reason })?,
             };
-            if let Some(step) = step {
-                return step.map(Some).map_err(violation);
+            if step.is_some() {
+                return Ok(step);
             }
         }
     }
@@ -228,33 +241,29 @@ impl Connection {
         Ok(false)
     }
 
-    fn receive_frame<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Violation> {
-        let Some(transcript) = &mut self.transcript else {
-            return match &mut self.decoder {
-                Decoder::Plain(decoder) => decoder.decode(input),
-                Decoder::Secure(decoder) => decoder.decode(input),
-            };
+    /// A frame that our signature covers. It is gathered where it is kept, so that it is held once.
+    fn receive_recorded<'a>(&mut self, input: &mut &[u8]) -> Result<Option<Came<'a>>, Violation> {
+        let transcript = self.transcript.as_mut().ok_or(Rule::Unexpected)?;
+        let limits = before_session(&self.limits);
+        let Some(frame) = transcript.take_frame(input, &limits, self.output.held())? else {
+            return Ok(None);
         };
-        // Not more than may be kept is looked at.
-        let limit = self.limits.unauthenticated_bytes;
-        let room = transcript.room(limit);
-        let offered = &input[..input.len().min(room)];
-        let mut rest = offered;
+        let control = self.state.read(self.side, &frame)?;
+        Ok(Some(Came::Control(control)))
+    }
+
+    fn receive_frame<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Came<'a>>, Violation> {
         let frame = match &mut self.decoder {
-            Decoder::Plain(decoder) => decoder.decode(&mut rest)?,
-            Decoder::Secure(decoder) => decoder.decode(&mut rest)?,
+            Decoder::Plain(decoder) => decoder.decode(input)?,
+            Decoder::Secure(decoder) => decoder.decode(input)?,
         };
-        let taken = offered.len() - rest.len();
-        let (bytes, behind) = input.split_at(taken);
-        // The signature itself is not signed.
-        if self.state != State::Signature {
-            transcript.received(bytes, limit)?;
+        let Some(frame) = frame else { return Ok(None) };
+        match frame.tag {
+            Tag::Message if self.state.admits(self.side, Tag::Message) => {
+                message(frame).map(Some).map_err(Violation::of(Tag::Message))
+            }
+            _ => self.state.read(self.side, &frame).map(Came::Control).map(Some),
         }
-        *input = behind;
-        if frame.is_none() && !behind.is_empty() {
-            return Err(Rule::UnauthenticatedBytes(limit).into());
-        }
-        Ok(frame)
     }
 
     fn control(
@@ -360,10 +369,11 @@ impl Connection {
 
     /// The mode is agreed on; our signature is the first frame in it.
     fn agree(&mut self, mode: u32, secrets: Secrets) -> Result<(), Rule> {
+        // The peer is not authenticated yet, and what it says has one length.
+        let limits = Limits { control_bytes: SIGNATURE, ..before_session(&self.limits) };
         match (mode, &secrets.connection_secret) {
-            (MODE_CRC, _) => {}
+            (MODE_CRC, _) => self.decoder.set_limits(limits),
             (super::auth::MODE_SECURE, Some(secret)) => {
-                let limits = before_session(&self.limits);
                 let (sealer, opener) =
                     from_connection_secret(secret, self.side, limits).ok_or(Rule::Mode(mode))?;
                 self.output.seal_with(sealer);
@@ -387,26 +397,31 @@ impl Connection {
         let secrets = std::mem::take(&mut self.secrets);
         transcript.verify(secrets.session_key.as_deref(), signature)?;
         self.steps = 0;
+        self.decoder.set_limits(before_session(&self.limits));
         self.state = State::Accepting;
         Ok(())
     }
 
     fn record_received(&mut self, bytes: &[u8]) -> Result<(), Rule> {
-        let limit = self.limits.unauthenticated_bytes;
-        self.transcript.as_mut().ok_or(Rule::Unexpected)?.received(bytes, limit)
+        let elsewhere = self.output.held();
+        self.transcript.as_mut().ok_or(Rule::Unexpected)?.received(bytes, elsewhere)
     }
 
     /// Sends a control frame that the peer's signature covers.
     fn send_recorded(&mut self, control: &Control) -> Result<(), Rule> {
-        let limit = self.limits.unauthenticated_bytes;
-        let bytes = self.output.control(control)?;
-        self.transcript.as_mut().ok_or(Rule::Unexpected)?.sent(bytes, limit)
+        let count = self.output.control(control)?;
+        self.record_sent(count)
     }
 
     fn record_raw(&mut self, bytes: &[u8]) -> Result<(), Rule> {
-        let limit = self.limits.unauthenticated_bytes;
-        let bytes = self.output.raw(bytes);
-        self.transcript.as_mut().ok_or(Rule::Unexpected)?.sent(bytes, limit)
+        self.output.raw(bytes);
+        self.record_sent(bytes.len())
+    }
+
+    /// So many bytes, which were put last.
+    fn record_sent(&mut self, count: usize) -> Result<(), Rule> {
+        let (bytes, elsewhere) = (self.output.last(count), self.output.held());
+        self.transcript.as_mut().ok_or(Rule::Unexpected)?.sent(bytes, elsewhere)
     }
 
     /// Sends a control frame of the session.
@@ -421,10 +436,7 @@ impl Connection {
     /// Messages may pass.
     pub(super) fn become_ready(&mut self) {
         self.state = State::Ready;
-        match &mut self.decoder {
-            Decoder::Plain(decoder) => decoder.set_limits(self.limits),
-            Decoder::Secure(decoder) => decoder.set_limits(self.limits),
-        }
+        self.decoder.set_limits(self.limits);
     }
 
     /// An error in the present state.
@@ -439,8 +451,8 @@ fn before_session(limits: &Limits) -> Limits {
     Limits { control_bytes, front_bytes: 0, middle_bytes: 0, data_bytes: 0, ..*limits }
 }
 
-fn message(frame: Frame<'_>) -> Result<Step<'_>, Rule> {
+fn message(frame: Frame<'_>) -> Result<Came<'_>, Rule> {
     let [header, front, middle, data]: [Segment<'_>; SEGMENTS] = frame.segments;
     let header = MessageHeader::decode(&header)?;
-    Ok(Step::Message(header, [front, middle, data], frame.forgotten))
+    Ok(Came::Message(Step::Message(header, [front, middle, data], frame.forgotten)))
 }

@@ -120,8 +120,8 @@ pub enum Rule {
     /// The frame does not belong here.
     #[error("this frame has no place in this state")]
     Unexpected,
-    /// A peer that has not proved who it is sends too much.
-    #[error("before authentication at most {0} bytes are taken")]
+    /// A peer that has not proved who it is sends, or has us keep, too much.
+    #[error("before authentication at most {0} bytes are held")]
     UnauthenticatedBytes(u32),
     /// What was said before was changed on the way, or the peer has another key.
     #[error("the signature does not fit what was said")]

@@ -17,7 +17,8 @@ pub struct Limits {
     pub data_bytes: u32,
     /// Front, middle and data of a message together.
     pub message_bytes: u32,
-    /// All that is received, or buffered to be sent, before the peer is authenticated.
+    /// Memory for all that is received, and said, before the peer is authenticated. What was said is
+    /// signed in the end, so that it is kept until then.
     pub unauthenticated_bytes: u32,
 }
 

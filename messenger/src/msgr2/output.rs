@@ -116,17 +116,29 @@ impl Output {
         self.sealer = Some(sealer);
     }
 
-    /// Bytes as they are; which they were.
-    pub(super) fn raw(&mut self, bytes: &[u8]) -> &[u8] {
-        self.bytes += bytes.len();
-        let room = room(&mut self.pieces, bytes.len());
-        let start = room.len();
-        room.extend_from_slice(bytes);
-        &room[start..]
+    /// Bytes of memory in which they do.
+    pub(super) fn held(&self) -> usize {
+        let held = |piece: &Piece| match piece {
+            Piece::Copied(bytes) => bytes.capacity(),
+            Piece::Kept(bytes) => bytes.len(),
+        };
+        self.pieces.iter().map(held).sum()
     }
 
-    /// A control frame; its bytes.
-    pub(super) fn control(&mut self, control: &Control) -> Result<&[u8], Rule> {
+    /// So many bytes that were copied here last, together.
+    pub(super) fn last(&self, count: usize) -> &[u8] {
+        let last = self.pieces.back().map_or(&[][..], |piece| piece);
+        &last[last.len() - count..]
+    }
+
+    /// Bytes as they are.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        room(&mut self.pieces, bytes.len()).extend_from_slice(bytes);
+    }
+
+    /// A control frame; how many bytes it has.
+    pub(super) fn control(&mut self, control: &Control) -> Result<usize, Rule> {
         let mut payload = Vec::new();
         control.encode(&mut payload);
         self.whole(control.tag(), &[&payload, &[], &[], &[]])
@@ -137,7 +149,7 @@ impl Output {
         let header = header.encode();
         let segments: [&[u8]; 4] = [&header, &message.front, &message.middle, &message.data];
         if self.sealer.is_some() || message.bytes() <= TOGETHER {
-            return self.whole(Tag::Message, &segments).map(|_| ());
+            return self.whole(Tag::Message, &segments).map(drop);
         }
         let envelope = Envelope::new(Tag::Message, &segments);
         for part in [envelope.preamble(), &header, envelope.first_crc()] {
@@ -146,9 +158,7 @@ impl Output {
         for part in [&message.front, &message.middle, &message.data] {
             match part.len() {
                 0 => {}
-                1..=TOGETHER => {
-                    self.raw(part);
-                }
+                1..=TOGETHER => self.raw(part),
                 length => {
                     self.bytes += length;
                     self.pieces.push_back(Piece::Kept(part.clone()));
@@ -159,8 +169,8 @@ impl Output {
         Ok(())
     }
 
-    /// A frame in one piece; its bytes.
-    fn whole(&mut self, tag: Tag, segments: &[&[u8]; 4]) -> Result<&[u8], Rule> {
+    /// A frame in one piece; how many bytes it has.
+    fn whole(&mut self, tag: Tag, segments: &[&[u8]; 4]) -> Result<usize, Rule> {
         let parts: usize = segments.iter().map(|segment| segment.len()).sum();
         // More than in crc mode.
         let room = room(&mut self.pieces, parts + AROUND);
@@ -177,8 +187,9 @@ impl Output {
                 envelope.slices(segments).iter().for_each(|slice| room.extend_from_slice(slice));
             }
         }
-        self.bytes += room.len() - start;
-        Ok(&room[start..])
+        let count = room.len() - start;
+        self.bytes += count;
+        Ok(count)
     }
 
     /// As much from the front as fits.

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::control::Control;
+use super::error::{Rule, Violation};
+use super::frame::Frame;
 use super::secure::Side;
 use super::tag::Tag;
 
@@ -56,6 +59,16 @@ impl State {
             (Self::Ready, _) => {
                 matches!(tag, Tag::Message | Tag::Ack | Tag::Keepalive2 | Tag::Keepalive2Ack)
             }
+        }
+    }
+}
+
+impl State {
+    /// What a control frame says that comes from the other side, if it has a place in this state.
+    pub(super) fn read(self, side: Side, frame: &Frame<'_>) -> Result<Control, Violation> {
+        match self.admits(side, frame.tag) {
+            true => Control::decode(frame.tag, &frame.segments[0]),
+            false => Err(Violation { tag: Some(frame.tag), rule: Rule::Unexpected }),
         }
     }
 }

@@ -13,6 +13,7 @@ pub struct Stream {
 
 /// What authentication agreed on.
 pub struct Secrets {
+    pub session_key: Vec<u8>,
     pub connection_secret: Vec<u8>,
 }
 
@@ -66,7 +67,7 @@ pub fn secrets(connection: &str) -> Secrets {
             hex => from_hex(hex),
         }
     };
-    Secrets { connection_secret: field("connection_secret=") }
+    Secrets { session_key: field("session_key="), connection_secret: field("connection_secret=") }
 }
 
 fn from_hex(text: &str) -> Vec<u8> {

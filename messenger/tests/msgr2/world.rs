@@ -62,6 +62,8 @@ pub struct World {
     pub up: bool,
     /// Streams that were made.
     pub made: usize,
+    /// All that was written, whatever became of it.
+    pub overheard: Vec<u8>,
     wires: Vec<Wire>,
 }
 
@@ -77,6 +79,13 @@ pub fn config(entity: EntityType, number: u8) -> Config {
     let mut config = Config::new(entity, name(number).into());
     config.nonce = number.into();
     config.cookies = Cookies::From(u64::from(number) * 1000);
+    config
+}
+
+/// Of an OSD that is another's peer.
+pub fn peer(number: u8) -> Config {
+    let mut config = config(EntityType::OSD, number);
+    config.policy = Policy::LOSSLESS_PEER;
     config
 }
 
@@ -102,27 +111,33 @@ pub fn message(number: u64) -> Message {
 }
 
 impl World {
+    /// Entities that believe each other.
     pub fn new(configs: Vec<Config>, seed: u64) -> Self {
+        Self::with(configs, seed, |config| Box::new(AuthNone::new(config.entity, "0", 0)))
+    }
+
+    /// Entities that have these authenticators.
+    pub fn with(
+        configs: Vec<Config>,
+        seed: u64,
+        mut auth: impl FnMut(&Config) -> Box<dyn Authenticator>,
+    ) -> Self {
         let now = Instant::now();
         let nodes = configs
             .into_iter()
             .map(|config| {
-                let auth = AuthNone::new(config.entity, "0", 0);
+                let auth = auth(&config);
                 let address = config.addresses.msgr2().socket.unwrap_or(address(99));
-                let endpoint = Endpoint::new(config, Box::new(auth), now);
+                let endpoint = Endpoint::new(config, auth, now);
                 Node { endpoint, address, events: vec![], received: vec![], takes: true }
             })
             .collect();
-        Self { now, nodes, dice: Dice::new(seed), up: true, made: 0, wires: Vec::new() }
+        let (dice, overheard, wires) = (Dice::new(seed), Vec::new(), Vec::new());
+        Self { now, nodes, dice, up: true, made: 0, overheard, wires }
     }
 
     /// Two OSDs that are each other's peers.
     pub fn peers(seed: u64) -> Self {
-        let peer = |number| {
-            let mut config = config(EntityType::OSD, number);
-            config.policy = Policy::LOSSLESS_PEER;
-            config
-        };
         Self::new(vec![peer(1), peer(2)], seed)
     }
 
@@ -148,6 +163,15 @@ impl World {
     /// Drops what is under way, and everything from now on, without telling anybody.
     pub fn lose_streams_silently(&mut self) {
         self.wires.clear();
+    }
+
+    /// Changes a bit of what is under way; whether anything was.
+    pub fn spoil(&mut self) -> bool {
+        let lanes = self.wires.iter_mut().flat_map(|wire| &mut wire.lanes);
+        let Some(lane) = lanes.filter(|lane| !lane.bytes.is_empty()).last() else { return false };
+        let at = self.dice.below(lane.bytes.len() as u64) as usize;
+        lane.bytes[at] ^= 1 << self.dice.below(8);
+        true
     }
 
     fn take_events(&mut self) -> bool {
@@ -228,6 +252,7 @@ impl World {
             slices.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
         endpoint.sent(stream, bytes.len());
         wire.lanes[end].bytes.extend(&bytes);
+        self.overheard.extend(&bytes);
         !bytes.is_empty()
     }
 

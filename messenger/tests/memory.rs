@@ -1,0 +1,128 @@
+//! Memory that a peer of msgr2 takes before it is authenticated, as the allocator sees it.
+#![allow(unsafe_code)] // An allocator, which passes on all that it is asked for.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Instant;
+
+use vmsgr_messenger::msgr2::*;
+
+thread_local! {
+    /// Bytes that this thread has allocated and not given back.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count(bytes: usize, sign: isize) {
+    HELD.set(HELD.get() + sign * bytes as isize);
+}
+
+// SAFETY: the system's allocator does all of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 1);
+        // SAFETY: the caller answers for the layout.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(layout.size(), -1);
+        // SAFETY: the caller answers for both.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// As documented.
+const MOST: isize = 64 << 10;
+
+/// What there is for any connection besides: its timer, events, and lists of what waits.
+const FIXED: isize = 2 << 10;
+
+fn frame(control: &Control) -> Vec<u8> {
+    let mut payload = Vec::new();
+    control.encode(&mut payload);
+    let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
+    let envelope = Envelope::new(control.tag(), &segments);
+    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+}
+
+fn request(method: u32, payload: usize) -> Vec<u8> {
+    let payload = vec![0; payload].into();
+    frame(&Control::AuthRequest(AuthRequest { method, modes: vec![MODE_CRC], payload }))
+}
+
+/// The most that a connection holds on the way through these bytes, after each piece of them; and
+/// whether it stood them.
+fn most_held(bytes: &[u8], piece: usize) -> (isize, bool) {
+    let now = Instant::now();
+    let address = EntityAddr::msgr2(([10, 0, 0, 1], 6800).into(), 1);
+    let config = Config::new(EntityType::OSD, address.into());
+    let auth = Box::new(AuthNone::new(EntityType::OSD, "0", 0));
+    let mut endpoint = Endpoint::new(config, auth, now);
+    // Lists of connections grow by several.
+    let mut accept = || endpoint.accept(([10, 0, 0, 2], 5).into(), now);
+    for _ in 0..3 {
+        accept();
+    }
+    let begin = HELD.get();
+    let stream = accept();
+    let mut most = 0;
+    for mut piece in bytes.chunks(piece) {
+        while endpoint.receive(stream, &mut piece, now).is_some() {}
+        // Nobody reads what it says, which is made and waits.
+        endpoint.fill(stream);
+        most = most.max(HELD.get() - begin);
+    }
+    (most, endpoint.streams() == 4)
+}
+
+#[test]
+fn before_authentication_a_peer_has_no_more_memory_than_it_may_send_bytes() {
+    let peer = EntityAddr::msgr2(([10, 0, 0, 1], 6800).into(), 1);
+    let hello = frame(&Control::Hello(Hello { entity: EntityType::CLIENT, peer }));
+    let start = [&Banner::OURS.encode()[..], &hello].concat();
+    let authenticated = [&start[..], &request(1, 0)].concat();
+    // Without its last bytes it is never complete.
+    let part = |frame: Vec<u8>| frame[..frame.len() - 1].to_vec();
+    let signature = |length: usize| {
+        let (signature, segments) = (vec![0; length], Tag::AuthSignature);
+        let envelope = Envelope::new(segments, &[&signature, &[], &[], &[]]);
+        [envelope.preamble(), &signature].concat()
+    };
+    let mut long = start.clone();
+    (0..18).for_each(|_| long.extend(request(2, 3000)));
+    let cases = [
+        ("a part of the banner", start[..20].to_vec(), true),
+        ("a part of a long request", [&start[..], &part(request(1, 61_000))].concat(), true),
+        (
+            "a long request, and a part of another",
+            [&start[..], &request(2, 32_000), &part(request(2, 30_000))].concat(),
+            true,
+        ),
+        (
+            "more than may be sent",
+            [&start[..], &request(2, 32_000), &part(request(2, 34_000))].concat(),
+            false,
+        ),
+        ("requests of a method that there is not", long, true),
+        (
+            "a signature beside what it is of",
+            [&start[..], &request(1, 61_000), &part(signature(32))].concat(),
+            true,
+        ),
+        ("a signature", [&authenticated[..], &part(signature(32))].concat(), true),
+        ("a long signature", [&authenticated[..], &part(signature(60_000))].concat(), false),
+    ];
+    for (what, bytes, stands) in &cases {
+        for piece in [1, 1000, 1 << 20] {
+            let (held, stood) = most_held(bytes, piece);
+            println!("{what} by {piece}: {held} bytes");
+            assert!(held <= MOST + FIXED, "{what} by {piece}: {held} bytes");
+            assert_eq!(stood, *stands, "{what} by {piece}");
+        }
+    }
+}
