@@ -328,7 +328,7 @@ pub struct Serve {
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub listen: Listen,
     /// The server behind a relay, HOST:PORT
-    #[arg(long, value_name = "ADDR", value_parser = address, required_if_eq("server", "epoll-relay"))]
+    #[arg(long, value_name = "ADDR", value_parser = address, required_if_eq_any([("server", "epoll-relay"), ("server", "splice-relay")]))]
     pub upstream: Option<SocketAddr>,
     /// Where the daemon takes applications, for app-shm [default: as vmsgrd has it]
     #[arg(long, value_name = "PATH")]
@@ -363,6 +363,8 @@ pub enum Builtin {
     SleepPoll,
     /// A plain epoll loop that relays to --upstream
     EpollRelay,
+    /// The same, which moves the bytes by splice(2)
+    SpliceRelay,
     /// The echo as an application with sockets of its own: a plain epoll loop
     AppEpoll,
     /// The echo as an application of vmsgrd, over shared memory
@@ -389,7 +391,7 @@ impl Builtin {
     /// What it does with the bytes.
     pub fn service(self) -> &'static str {
         match self {
-            Self::EpollRelay => "relay",
+            Self::EpollRelay | Self::SpliceRelay => "relay",
             Self::OsdNull => "osd-null",
             _ => "echo",
         }

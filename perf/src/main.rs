@@ -23,7 +23,7 @@ use vmsgr_perf::load::idle::{self, IdleOptions, IdleOutcome};
 use vmsgr_perf::load::osd::{self, OsdOptions};
 use vmsgr_perf::load::{self, Outcome, WARM_UP};
 use vmsgr_perf::peers::{
-    self, app_shm, epoll, epoll_relay, monoio_echo, osd_null, sleep_poll, tokio_echo,
+    self, app_shm, epoll, epoll_relay, monoio_echo, osd_null, sleep_poll, splice_relay, tokio_echo,
 };
 use vmsgr_perf::probe::{Probed, Watched};
 use vmsgr_perf::suite::peer::{Peer, Place};
@@ -262,6 +262,10 @@ fn serve(arguments: &Serve) -> Result<()> {
         Builtin::EpollRelay => {
             let upstream = arguments.upstream.context("no --upstream")?;
             epoll_relay::serve(&listener, upstream)
+        }
+        Builtin::SpliceRelay => {
+            let upstream = arguments.upstream.context("no --upstream")?;
+            splice_relay::serve(&listener, upstream)
         }
         Builtin::AppEpoll => epoll::serve(&listener, epoll::Wait::Sleep, buffer),
         Builtin::OsdNull => return osd_null::serve(&listener).context("the server stopped"),

@@ -42,9 +42,9 @@ fn failure(output: &Output) -> String {
     stderr
 }
 
-fn relay(upstream: &Server) -> Server {
+fn relay(name: &str, upstream: &Server) -> Server {
     let upstream = upstream.address().to_string();
-    let command = ["serve", "epoll-relay", "--listen", "127.0.0.1:0", "--upstream", &upstream];
+    let command = ["serve", name, "--listen", "127.0.0.1:0", "--upstream", &upstream];
     Server::start(bench(&command)).unwrap()
 }
 
@@ -79,12 +79,14 @@ fn every_server_echoes_byte_for_byte() {
 }
 
 #[test]
-fn the_plain_relay_relays_byte_for_byte() {
+fn the_plain_relays_relay_byte_for_byte() {
     let upstream = serve("epoll");
-    brings_back_what_it_is_sent("epoll-relay", &relay(&upstream));
-    let alone = bench(&["serve", "epoll-relay", "--listen", "127.0.0.1:0"]).output().unwrap();
-    assert_eq!(alone.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&alone.stderr).contains("--upstream"));
+    for name in ["epoll-relay", "splice-relay"] {
+        brings_back_what_it_is_sent(name, &relay(name, &upstream));
+        let alone = bench(&["serve", name, "--listen", "127.0.0.1:0"]).output().unwrap();
+        assert_eq!(alone.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&alone.stderr).contains("--upstream"));
+    }
 }
 
 #[test]

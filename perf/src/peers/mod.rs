@@ -10,6 +10,7 @@ pub mod epoll_relay;
 pub mod monoio_echo;
 pub mod osd_null;
 pub mod sleep_poll;
+pub mod splice_relay;
 pub mod tokio_echo;
 
 use std::fmt::Display;
