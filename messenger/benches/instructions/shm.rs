@@ -12,6 +12,8 @@ mod bytes;
 mod entity;
 #[path = "../../src/shm/job.rs"]
 pub(crate) mod job;
+#[path = "../../src/shm/keepalive.rs"]
+mod keepalive;
 #[path = "../../src/shm/layout.rs"]
 pub(crate) mod layout;
 #[path = "../../src/shm/part.rs"]
