@@ -235,7 +235,7 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
     let text = success(&against_itself);
     assert!(text.contains("| one round |") && !text.contains("WORSE"), "{text}");
     let steady = text.split("## steady").nth(1).unwrap();
-    assert!(steady.contains("| p99.9 us ") && !steady.contains("msgs/s |"), "{text}");
+    assert!(steady.contains(" p99.9 us |") && !steady.contains("msgs/s |"), "{text}");
     let nothing = bench(&["compare", "/nonexistent.json"]).arg(&results).output().unwrap();
     assert!(failure(&nothing).contains("cannot read /nonexistent.json"));
 }
