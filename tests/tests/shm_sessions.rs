@@ -110,17 +110,16 @@ impl Half {
 
 /// Has two exchange messages until `goes_on` says that it is enough, and then all that are under way.
 fn exchange(a: &mut Half, b: &mut Half, mut goes_on: impl FnMut(&Half, &Half) -> bool) {
-    let mut end = None;
-    let mut most = u64::MAX;
-    while end.is_none() || a.taken < most || b.taken < most {
-        a.turn(most);
-        b.turn(most);
-        if end.is_none() && !goes_on(a, b) {
-            end = Some(Instant::now() + PATIENCE * 2);
-            most = a.sent.max(b.sent);
+    let end = Instant::now() + PATIENCE * 4;
+    let mut most = None;
+    while most.is_none_or(|most| a.taken < most || b.taken < most) {
+        a.turn(most.unwrap_or(u64::MAX));
+        b.turn(most.unwrap_or(u64::MAX));
+        if most.is_none() && !goes_on(a, b) {
+            most = Some(a.sent.max(b.sent));
         }
-        let where_ = (a.sent, a.taken, b.sent, b.taken);
-        assert!(end.is_none_or(|end| Instant::now() < end), "{where_:?} of {most}");
+        let (there, back) = ((a.sent, b.taken), (b.sent, a.taken));
+        assert!(Instant::now() < end, "{there:?} and {back:?} of {most:?}, {} {}", a.lost, b.lost);
         a.endpoint.wait(Some(Duration::from_millis(1))).expect("the daemon is there");
     }
 }
@@ -134,8 +133,6 @@ fn cut_often(a: &mut Half, b: &mut Half, ways: &[&Cutter]) {
     let (mut taken, mut anywhere) = ((0, 0), true);
     exchange(a, b, |a, b| {
         let now = Instant::now();
-        let where_ = (a.sent, a.taken, b.sent, b.taken);
-        assert!(begin.elapsed() < PATIENCE * 4, "{cuts} cuts, {where_:?}");
         if let Some(since) = closed {
             // Whoever came in just before.
             for way in ways {
@@ -164,8 +161,13 @@ fn cut_often(a: &mut Half, b: &mut Half, ways: &[&Cutter]) {
     });
     report(&format!("{cuts} cuts and {} refusals in {:?}", refused(ways), begin.elapsed()));
     report(&format!("messages: {}, {}; streams lost: {}, {}", a.sent, b.sent, a.lost, b.lost));
-    // Not all: some are cut before there is a session again.
-    assert!(a.lost > CUTS / 2 && b.lost > CUTS / 2, "{}, {}", a.lost, b.lost);
+}
+
+/// Streams that have become sessions, or gone on with one, on both sides. An application may not be told:
+/// not of a stream that is back before there was room to tell of its loss.
+fn opened(daemons: &[Vmsgrd]) -> u64 {
+    let of = |daemon: &Vmsgrd| daemon.counters().msgr2.expect("entities")["opened"].as_u64();
+    daemons.iter().map(|daemon| of(daemon).expect("a number")).sum()
 }
 
 fn refused(ways: &[&Cutter]) -> u64 {
@@ -184,6 +186,8 @@ fn a_client_whose_connection_is_cut_again_and_again_loses_and_doubles_nothing() 
     let cutter = Cutter::new(server.listen());
     client.connect(cutter.address());
     cut_often(&mut client, &mut server, &[&cutter]);
+    // Not twice as many: some are cut before there is a session again.
+    assert!(opened(&[daemon]) > CUTS as u64);
 }
 
 /// One way between them is cut; the other side knows another one.
@@ -194,13 +198,16 @@ fn peers_find_each_other_again_and_it_is_the_same_session() {
     a.listen();
     let cutter = Cutter::new(b.listen());
     a.connect(cutter.address());
-    let mut cuts = 0;
+    let mut cut = None;
     exchange(&mut a, &mut b, |a, b| {
-        if cuts == 0 && a.taken.min(b.taken) > 100 {
-            cuts = cutter.cut();
+        let taken = a.taken.min(b.taken);
+        if cut.is_none() && taken > 100 {
+            assert_eq!(cutter.cut(), 1);
+            cut = Some(a.taken.max(b.taken));
         }
-        a.lost == 0 || b.lost == 0 || a.taken.min(b.taken) < 5000
+        cut.is_none_or(|cut| taken < cut + 5000)
     });
+    assert!(opened(&[daemon]) >= 4, "another stream, on both sides");
 }
 
 /// A daemon for each of two peers, in a network of their own, where every way leads through a cutter.
@@ -227,6 +234,7 @@ fn peers_that_both_connect_and_are_cut_a_hundred_times_lose_and_double_nothing()
     a.connect(addresses[1]);
     b.connect(addresses[0]);
     cut_often(&mut a, &mut b, &[&cutters[0], &cutters[1]]);
+    assert!(opened(&daemons) > CUTS as u64);
     for daemon in &daemons {
         let counts = daemon.counters().msgr2.expect("an entity");
         assert_eq!(counts["sessions"], 1, "{counts}");
