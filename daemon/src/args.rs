@@ -3,7 +3,9 @@
 //! Values stay text here: they are read by the same code, with the same messages, as those of the
 //! configuration file.
 
+use crate::generate::{self, Asked};
 use crate::given::Given;
+use crate::manual::MANUAL;
 use crate::ranges::{DRAIN_TIMEOUT, MAX_CONNECTIONS, MAX_HELD};
 use crate::refusal::Refusal;
 use clap::Parser;
@@ -87,23 +89,18 @@ Examples:
 Signals:
   SIGTERM, SIGINT  stop accepting, let connections drain, exit 0; a second one exits at once
   SIGUSR1          print all counters as one line of JSON on stderr
+  SIGHUP           not taken: ends it at once; the configuration is read at the start, and then never
 
-Exit codes: 0 stopped as asked, 1 failed while running, 2 bad command line or configuration";
-
-/// What the command line asks for.
-#[derive(Debug)]
-pub enum Asked {
-    /// To run, or to check.
-    Run(Box<Args>),
-    /// To print this and exit: the help or the version.
-    Print(String),
-}
+Exit codes:
+  0  stopped as asked
+  1  failed while running, or stopped at once by a second signal
+  2  bad command line or configuration";
 
 impl Args {
     /// Reads a command line, the program's name first.
-    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Asked, Refusal> {
-        match Self::try_parse_from(line) {
-            Ok(args) => Ok(Asked::Run(Box::new(args))),
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Asked<Self>, Refusal> {
+        match generate::read(line, &MANUAL) {
+            Ok(asked) => Ok(asked),
             Err(error) => match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                     Ok(Asked::Print(error.render().to_string()))
@@ -173,12 +170,12 @@ pub mod tests {
     /// The command line after the program's name.
     pub fn args(words: &[&str]) -> Args {
         match read(words) {
-            Ok(Asked::Run(args)) => *args,
+            Ok(Asked::Run(args)) => args,
             other => panic!("{words:?}: {other:?}"),
         }
     }
 
-    fn read(words: &[&str]) -> Result<Asked, Refusal> {
+    fn read(words: &[&str]) -> Result<Asked<Args>, Refusal> {
         Args::read(["vmsgrd"].iter().chain(words).map(OsString::from))
     }
 

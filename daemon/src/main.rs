@@ -12,6 +12,7 @@
 //! `given` is a value as somebody wrote it and where; `ranges` are the numbers that can be set;
 //! `listeners` and `address` are about where to listen, `allow` about who may attach; `refusal` is why the daemon does not start.
 //! `log_writer` is the thread that log lines go through, `report` are the counters, `tap_report` what taps have seen.
+//! `generate` makes the man page, to which `manual` adds what the help leaves out, and the completions.
 
 mod address;
 mod allow;
@@ -21,11 +22,13 @@ mod attached;
 mod config;
 mod cycle;
 mod effective;
+mod generate;
 mod given;
 mod limits;
 mod listeners;
 mod log_writer;
 mod logging;
+mod manual;
 mod merge;
 mod notify;
 mod probe;
@@ -37,8 +40,9 @@ mod settings;
 mod signals;
 mod tap_report;
 
-use crate::args::{Args, Asked};
+use crate::args::Args;
 use crate::config::File;
+use crate::generate::Asked;
 use crate::limits::DescriptorLimit;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -64,7 +68,7 @@ fn main() -> ExitCode {
 fn start() -> Result<ExitCode, Refusal> {
     let args = match Args::read(std::env::args_os())? {
         Asked::Run(args) => args,
-        Asked::Print(text) => return Ok(print(&text)),
+        Asked::Print(text) => return Ok(generate::print("vmsgrd", &text)),
     };
     let file = args.config.as_deref().map(File::read).transpose()?;
     let settings = Settings::merge(&args, file.as_ref())?;
@@ -72,7 +76,8 @@ fn start() -> Result<ExitCode, Refusal> {
     cycle::refuse(&settings, settings.listen.iter().map(|listen| listen.address))?;
     if args.check {
         // A comment, so that the output is a configuration file as a whole.
-        return Ok(print(&format!("# configuration ok\n{}", effective::to_toml(&settings))));
+        let text = format!("# configuration ok\n{}", effective::to_toml(&settings));
+        return Ok(generate::print("vmsgrd", &text));
     }
     let limit = DescriptorLimit::raise();
     let signals = Signals::take_over().map_err(|error| Refusal::new("signals", error))?;
@@ -81,16 +86,4 @@ fn start() -> Result<ExitCode, Refusal> {
     // The first thread. With whatever ends here, the log is written to its end.
     let log = logging::start(settings.log_level).map_err(|error| Refusal::new("log", error))?;
     Ok(run::run(settings, (bound, applications), limit, signals, log.lines()))
-}
-
-/// A reader that has gone, such as `head`, has seen all that it wanted.
-fn print(text: &str) -> ExitCode {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let _ = writeln!(io::stderr(), "vmsgrd: standard output: {error}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::SUCCESS,
-    }
 }

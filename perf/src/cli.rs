@@ -32,7 +32,7 @@ Examples:
 
 /// Puts a load on an echo server and measures it, alone or beside others.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "vmsgr-bench", version, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

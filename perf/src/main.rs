@@ -1,6 +1,10 @@
 //! `vmsgr-bench`: see the library's documentation for what is behind each subcommand.
 
 mod cli;
+// As vmsgrd has it.
+#[path = "../../daemon/src/generate/mod.rs"]
+mod generate;
+mod manual;
 mod progress;
 mod saved;
 
@@ -13,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 use progress::progress;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -36,7 +40,12 @@ use vmsgr_perf::{compare, cores, frames, hand_over, spin, suite};
 use cli::{Builtin, Cli, Command, Compare, HandOver, Listen, Load, Merge, Osd, Serve, Spin, Suite};
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli: Cli = match generate::read(std::env::args_os(), &manual::MANUAL) {
+        Ok(generate::Asked::Run(cli)) => cli,
+        Ok(generate::Asked::Print(text)) => return generate::print("vmsgr-bench", &text),
+        Err(error) => error.exit(),
+    };
+    let done = match cli.command {
         Command::Load(arguments) => load(&arguments),
         Command::Osd(arguments) => osd(&arguments),
         Command::Suite(arguments) => suite(arguments),

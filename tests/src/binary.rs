@@ -25,6 +25,20 @@ pub(crate) fn vmsgrctl() -> &'static Path {
     })
 }
 
+/// The load generator's binary, which `VMSGR_BENCH_BIN` may name.
+fn vmsgr_bench() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let own = || build(&["--package", "vmsgr-perf", "--bin", "vmsgr-bench"]);
+        env::var_os("VMSGR_BENCH_BIN").map_or_else(own, PathBuf::from)
+    })
+}
+
+/// All programs, by their names.
+pub fn programs() -> [(&'static str, &'static Path); 3] {
+    [("vmsgrd", vmsgrd()), ("vmsgrctl", vmsgrctl()), ("vmsgr-bench", vmsgr_bench())]
+}
+
 /// An example of the messenger's, built once per test process.
 pub(crate) fn example(name: &str) -> PathBuf {
     static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);

@@ -58,7 +58,7 @@ mod vmsgrd;
 
 pub use activity::{Activity, allowed_cores, open_descriptors, resident_bytes};
 pub use application::Application;
-pub use binary::libvmsgr;
+pub use binary::{libvmsgr, programs};
 pub use ceph::MiniCeph;
 pub use counters::{Counters, Counts};
 pub use cutter::Cutter;

@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, geteuid};
 
 /// The programs that tests look for, each with the Debian package that brings it.
-pub const PACKAGES: [(&str, &str); 19] = [
+pub const PACKAGES: [(&str, &str); 23] = [
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("redis-cli", "redis-tools"),
@@ -27,6 +27,10 @@ pub const PACKAGES: [(&str, &str); 19] = [
     ("valgrind", "valgrind"),
     ("openssl", "openssl"),
     ("python3", "python3"),
+    ("groff", "groff-base"),
+    ("bash", "bash"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
     ("ceph-mon", "ceph-mon"),
     ("ceph-osd", "ceph-osd"),
     ("ceph", "ceph-common"),

@@ -1,15 +1,22 @@
 //! `vmsgrctl`, for who runs storage servers: looks at them, and at what they say to each other.
 //!
 //! A subcommand each: `ceph_ping` asks a Ceph daemon what it offers and how fast it answers,
-//! `ceph_tap` counts and times operations in a capture.
+//! `ceph_tap` counts and times operations in a capture. `generate` and `manual` are the man page.
 
 mod ceph_ping;
 mod ceph_tap;
+// As vmsgrd has it.
+#[path = "../../generate/mod.rs"]
+mod generate;
+mod manual;
 // What taps have seen is told in the same words as by the daemon.
 #[path = "../../tap_report.rs"]
 mod tap_report;
 
+use crate::generate::Asked;
+use crate::manual::MANUAL;
 use clap::{Parser, Subcommand};
+use std::env;
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -34,8 +41,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // What is wrong with the command line clap says itself, and exits with 2.
-    match Args::parse().command {
+    let args: Args = match generate::read(env::args_os(), &MANUAL) {
+        Ok(Asked::Run(args)) => args,
+        Ok(Asked::Print(text)) => return generate::print("vmsgrctl", &text),
+        // What is wrong with the command line clap says itself, and exits with 2.
+        Err(error) => error.exit(),
+    };
+    match args.command {
         Command::CephPing(args) => ceph_ping::run(&args),
         Command::CephTap(args) => ceph_tap::run(&args),
     }
