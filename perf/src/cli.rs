@@ -351,6 +351,8 @@ pub enum Builtin {
     Epoll,
     /// The same, never sleeping
     EpollSpin,
+    /// The same beside a second thread, which sleeps: no process with two threads has calls as cheap
+    EpollBeside,
     /// tokio, current_thread
     Tokio,
     /// monoio on epoll

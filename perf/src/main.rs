@@ -262,6 +262,7 @@ fn serve(arguments: &Serve) -> Result<()> {
     let buffer = arguments.ring_bytes as usize;
     match arguments.server {
         Builtin::Epoll => epoll::serve(&listener, epoll::Wait::Sleep, epoll::BUFFER_BYTES),
+        Builtin::EpollBeside => epoll::serve_beside_a_thread(&listener),
         Builtin::EpollSpin => epoll::serve(&listener, epoll::Wait::Spin, epoll::BUFFER_BYTES),
         Builtin::Tokio => tokio_echo::serve(listener),
         Builtin::MonoioEpoll => monoio_echo::serve(listener, monoio_echo::Driver::Epoll),

@@ -137,6 +137,22 @@ impl<S: Read + Write + AsFd + AsRawFd> Connection<S> {
     }
 }
 
+/// The same echo in a process that has another thread, which sleeps for ever.
+///
+/// In a process of one thread the kernel does not count who uses a file while a call is made on it, and
+/// libc does not guard points of cancellation. Nobody who needs a second thread is spared that.
+///
+/// # Errors
+/// As [`serve`], and when there is no other thread to be had.
+pub fn serve_beside_a_thread(listener: &TcpListener) -> Result<()> {
+    std::thread::Builder::new().spawn(|| {
+        loop {
+            std::thread::park();
+        }
+    })?;
+    serve(listener, Wait::Sleep, BUFFER_BYTES)
+}
+
 fn accept_all<L: Listener>(
     epoll: &Epoll,
     listener: &L,
