@@ -291,7 +291,9 @@ fn who_is_not_authenticated_has_no_more_memory_than_is_said() {
         let now = resident_bytes(daemon.pid());
         let each = now.saturating_sub(before) / MANY as u64;
         report(&format!("{each} bytes more for each of {MANY}"));
-        assert!(each < 72 << 10, "{each} bytes more for each");
+        // The messenger's own test counts bytes; here whole pages are, with holes where buffers grew in
+        // turn: 66 to 77 KiB. Held twice, as they once were, these are 139 and 95.
+        assert!(each < 88 << 10, "{each} bytes more for each");
         assert_eq!(daemon.counters().total.connections, MANY as u64);
         drop(clients);
         daemon.eventually("they are gone", |now| now.total.connections == 0);
