@@ -232,23 +232,24 @@ fn measure(
     let (duration, warm_up) = (options.duration, WARM_UP);
     // Not worth more than what is measured.
     let probe = Some(PROBED.min(options.duration));
+    let closed = |connections, depth, size| load::Options {
+        address,
+        connections,
+        depth,
+        size,
+        duration,
+        warm_up,
+        verify: false,
+        core,
+        servers: servers.clone(),
+        probe,
+        rate: None,
+        slow: 0,
+    };
     let mut alone_p99_us = None;
     let measured = match workload.shape(kind) {
         Shape::Closed { connections, depth, size, slow } => {
-            let mut options = load::Options {
-                address,
-                connections,
-                depth,
-                size,
-                duration,
-                warm_up,
-                verify: false,
-                core,
-                servers,
-                probe,
-                rate: None,
-                slow: 0,
-            };
+            let mut options = closed(connections, depth, size);
             if slow > 0 {
                 // On the same server and a moment before: p99 moves by more from run to run than
                 // what it is looked at for.
@@ -262,20 +263,8 @@ fn measure(
                 // In an open loop the generator never sleeps.
                 cores::give_way()?;
             }
-            let options = load::Options {
-                address,
-                connections,
-                depth: 1,
-                size,
-                duration,
-                warm_up,
-                verify: false,
-                core,
-                servers,
-                probe,
-                rate: Some(f64::from(rate)),
-                slow: 0,
-            };
+            let options =
+                load::Options { rate: Some(f64::from(rate)), ..closed(connections, 1, size) };
             Measured::Load(load::run(&options, stop)?)
         }
         Shape::Churn { at_once, size } => {

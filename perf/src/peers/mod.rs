@@ -9,6 +9,7 @@ pub mod epoll;
 pub mod epoll_relay;
 pub mod monoio_echo;
 pub mod osd_null;
+pub mod plain_relay;
 pub mod sleep_poll;
 pub mod splice_relay;
 pub mod tokio_echo;
