@@ -4,18 +4,7 @@
  *
  *     ./keepalive ADDRESS PORT SOCKET
  */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <vmsgr.h>
-
-static void die(const char *what) {
-    fprintf(stderr, "keepalive: %s: %s\n", what, vmsgr_error());
-    exit(1);
-}
+#include "client.h"
 
 /* Whether the entity can be asked for with these times. */
 static int may(struct vmsgr_endpoint *endpoint, uint32_t after_ms, uint32_t patience_ms,
@@ -48,8 +37,6 @@ int main(int argc, char **argv) {
                                         {0, VMSGR_NO_KEEPALIVE}};
     static const uint32_t right[][2] = {
         {0, 0}, {VMSGR_NO_KEEPALIVE, 0}, {86400000, 100}, {100, 86400000}, {100, 300}};
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    struct vmsgr_options options;
     struct vmsgr_endpoint *endpoint;
     struct vmsgr_message message;
     struct vmsgr_event event;
@@ -57,15 +44,7 @@ int main(int argc, char **argv) {
     vmsgr_job job;
     size_t i;
 
-    if (argc != 4 || inet_pton(AF_INET, argv[1], &address.sin_addr) != 1)
-        return 2;
-    address.sin_port = htons((uint16_t)atoi(argv[2]));
-    vmsgr_options_init(&options);
-    options.name = "keepalive.c";
-    options.socket = argv[3];
-    endpoint = vmsgr_attach(&options);
-    if (!endpoint)
-        die("cannot attach");
+    endpoint = attached("keepalive", argc, argv);
     for (i = 0; i < sizeof wrong / sizeof *wrong; i++)
         if (may(endpoint, wrong[i][0], wrong[i][1], &entity))
             die("times out of their range are taken");
@@ -73,7 +52,7 @@ int main(int argc, char **argv) {
         if (!may(endpoint, right[i][0], right[i][1], &entity))
             die("times within their range are refused");
     /* The last of them. */
-    if (vmsgr_connect_as(endpoint, entity, (struct sockaddr *)&address, sizeof address, 4, &job) < 0)
+    if (vmsgr_connect_as(endpoint, entity, peer, sizeof address, 4, &job) < 0)
         die("cannot connect");
     for (;;) {
         while (vmsgr_next_event(endpoint, &event) == 1) {

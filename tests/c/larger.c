@@ -4,14 +4,7 @@
  *
  *     ./larger ADDRESS PORT SOCKET
  */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <vmsgr.h>
+#include "client.h"
 
 #define KIND 1000
 #define LARGE (8u << 20)
@@ -23,11 +16,6 @@
 static unsigned char data[TOO_LARGE];
 static struct vmsgr_endpoint *endpoint;
 static vmsgr_connection connection;
-
-static void die(const char *what) {
-    fprintf(stderr, "larger: %s: %s\n", what, vmsgr_error());
-    exit(1);
-}
 
 /* Waits for an event of one kind, of our connection if that is known. */
 static void await(uint32_t kind, struct vmsgr_event *event) {
@@ -87,10 +75,8 @@ static uint64_t checksum(uint64_t sum, const struct iovec pieces[2]) {
 }
 
 int main(int argc, char **argv) {
-    struct sockaddr_in address = {.sin_family = AF_INET};
     struct vmsgr_entity_options client;
-    struct vmsgr_peer_entity peer;
-    struct vmsgr_options options;
+    struct vmsgr_peer_entity who;
     struct vmsgr_message reply;
     struct vmsgr_event event;
     vmsgr_entity_id entity;
@@ -98,32 +84,24 @@ int main(int argc, char **argv) {
     uint64_t sum;
     int error, came;
 
-    if (argc != 4 || inet_pton(AF_INET, argv[1], &address.sin_addr) != 1)
-        return 2;
-    address.sin_port = htons((uint16_t)atoi(argv[2]));
     for (uint32_t i = 0; i < LARGE; i++)
         data[i] = (unsigned char)((i * 2654435761u) >> 24);
-    vmsgr_options_init(&options);
-    options.name = "larger.c";
-    options.socket = argv[3];
-    endpoint = vmsgr_attach(&options);
-    if (!endpoint)
-        die("cannot attach");
+    endpoint = attached("larger", argc, argv);
     vmsgr_entity_options_init(&client);
     client.type = 8;
     client.policy = VMSGR_LOSSY_CLIENT;
     client.id = "admin";
     if (vmsgr_entity(endpoint, &client, &entity) < 0)
         die("cannot be client.admin");
-    if (vmsgr_connect_as(endpoint, entity, (struct sockaddr *)&address, sizeof address, 4, &job) < 0)
+    if (vmsgr_connect_as(endpoint, entity, peer, sizeof address, 4, &job) < 0)
         die("cannot connect");
     await(VMSGR_CONNECTED, &event);
     if (event.job != job)
         die("another job");
     connection = event.connection;
-    if (vmsgr_has_messages(endpoint, connection) != 1 || vmsgr_who(endpoint, connection, &peer) != 1)
+    if (vmsgr_has_messages(endpoint, connection) != 1 || vmsgr_who(endpoint, connection, &who) != 1)
         die("no peer");
-    printf("connected to number %llu of type %u\n", (unsigned long long)peer.number, peer.type);
+    printf("connected to number %llu of type %u\n", (unsigned long long)who.number, who.type);
 
     printf("too large: %s\n", name(try(1, TOO_LARGE)));
     printf("in part: %s\n", name(try(2, LARGE)));

@@ -38,6 +38,14 @@ fn told_where(scene: &mut Scene, server: &mut Double, job: u64) -> SocketAddr {
     })
 }
 
+/// An application dies, and its successor is told that its job 2 listens where it did.
+fn succeed(scene: &mut Scene, server: Double, address: SocketAddr) -> Double {
+    server.die(scene);
+    let mut server = scene.attach("server");
+    assert_eq!(told_where(scene, &mut server, 2), address);
+    server
+}
+
 fn any() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
@@ -107,10 +115,7 @@ fn a_successor_with_other_limits_listens_where_its_predecessor_did() {
     let address = listen(&mut scene, &mut server, (1, with_limit(1000)), (2, any()));
     let mut before = Caller::new(address);
     let slot = before.open(&mut scene, &mut server);
-    server.die(&mut scene);
-
-    let mut server = scene.attach("server");
-    assert_eq!(told_where(&mut scene, &mut server, 2), address);
+    let mut server = succeed(&mut scene, server, address);
     let again = listen(&mut scene, &mut server, (1 << 32, with_limit(2000)), (2, address));
     assert_eq!(again, address);
     assert_eq!(closed(&mut scene, &server, slot), Errno::ESHUTDOWN);
@@ -127,10 +132,7 @@ fn a_listener_goes_with_an_application_that_lies_while_it_is_told_of_it() {
     let mut scene = Scene::new();
     let mut server = scene.attach("server");
     let address = listen(&mut scene, &mut server, (1, with_limit(1000)), (2, any()));
-    server.die(&mut scene);
-
-    let mut server = scene.attach("server");
-    assert_eq!(told_where(&mut scene, &mut server, 2), address);
+    let mut server = succeed(&mut scene, server, address);
     server.segment.control().events_taken.0.store(1 << 40, Ordering::Release);
     server.ask(1 << 32, Asked::Entity(with_limit(2000)));
     server.ask(1 + (1 << 32), Asked::ListenAs { entity: 1 << 32, address, backlog: 0 });
@@ -162,9 +164,7 @@ fn a_number_of_an_entity_that_is_over_is_as_good_as_any() {
     let mut scene = Scene::new();
     let mut server = scene.attach("server");
     let address = listen(&mut scene, &mut server, (1, with_limit(1000)), (2, any()));
-    server.die(&mut scene);
-    let mut server = scene.attach("server");
-    assert_eq!(told_where(&mut scene, &mut server, 2), address);
+    let mut server = succeed(&mut scene, server, address);
     listen(&mut scene, &mut server, (1 << 32, with_limit(2000)), (2, address));
 
     let again = listen(&mut scene, &mut server, (1, with_limit(3000)), (3, any()));

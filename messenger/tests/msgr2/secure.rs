@@ -6,7 +6,7 @@ use std::time::Duration;
 use vmsgr_messenger::msgr2::*;
 
 use crate::keyed::{Distort, Keyed};
-use crate::sessions::cut_often;
+use crate::sessions::{converse, cut_often};
 use crate::world::{World, config, peer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,15 +44,7 @@ fn what_passes_is_sealed_unless_the_server_wants_it_otherwise() {
     for mode in [MODE_CRC, MODE_SECURE] {
         let keyed = Keyed { mode, ..Keyed::new(KEY) };
         let mut world = peers(keyed.clone(), keyed, 1);
-        let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
-        (1..=100).for_each(|number| world.send(0, session, number));
-        world.settle();
-        assert_eq!(world.numbers(1), (1..=100).collect::<Vec<_>>());
-        let back = world.opened(1)[0].0;
-        (1..=100).for_each(|number| world.send(1, back, number));
-        world.settle();
-        assert_eq!(world.numbers(0), (1..=100).collect::<Vec<_>>());
-        assert_eq!((world.made, world.closes(0), world.closes(1)), (1, vec![], vec![]));
+        converse(&mut world);
         for node in 0..2 {
             let peers = world.nodes[node].events.iter().filter_map(|event| match event {
                 Event::Opened { peer, .. } => Some((peer.mode, peer.global_id)),

@@ -8,9 +8,8 @@ use crate::world::{Dice, World, address, config, message, name};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-#[test]
-fn messages_pass_both_ways() {
-    let mut world = World::peers(1);
+/// A session of the first two over which a hundred messages pass each way: its ids at both.
+pub fn converse(world: &mut World) -> [SessionId; 2] {
     let session = world.dial(0, 1, Policy::LOSSLESS_PEER);
     (1..=100).for_each(|number| world.send(0, session, number));
     world.settle();
@@ -20,6 +19,13 @@ fn messages_pass_both_ways() {
     world.settle();
     assert_eq!(world.numbers(0), (1..=100).collect::<Vec<_>>());
     assert_eq!((world.made, world.closes(0), world.closes(1)), (1, vec![], vec![]));
+    [session, back]
+}
+
+#[test]
+fn messages_pass_both_ways() {
+    let mut world = World::peers(1);
+    let [session, back] = converse(&mut world);
     // The last acknowledgement waits for company, not for long.
     world.pass(SECOND);
     assert_eq!(world.nodes[0].endpoint.outbox_bytes(session), 0);
