@@ -61,9 +61,7 @@ impl State {
             }
         }
     }
-}
 
-impl State {
     /// What a control frame says that comes from the other side, if it has a place in this state.
     pub(super) fn read(self, side: Side, frame: &Frame<'_>) -> Result<Control, Violation> {
         match self.admits(side, frame.tag) {

@@ -62,4 +62,25 @@ mod tests {
     fn clap_finds_no_fault_with_the_definition() {
         Args::command().debug_assert();
     }
+
+    #[test]
+    fn no_line_of_an_example_or_a_code_is_broken_at_the_widest() {
+        let mut command = Args::command();
+        command.build();
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_below_zero_is_out_of_range_and_no_option() {
+        for option in ["--count", "--interval", "--timeout"] {
+            let line = ["vmsgrctl", "ceph-ping", "127.0.0.1:1", option, "-1"];
+            let error = Args::try_parse_from(line).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation, "{error}");
+        }
+    }
 }

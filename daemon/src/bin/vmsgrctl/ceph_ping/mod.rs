@@ -40,16 +40,18 @@ pub struct Args {
     target: Target,
 
     /// Round trips to measure, at most 1000000.
-    #[arg(short, long, value_name = "N", default_value_t = 4)]
+    #[arg(short, long, value_name = "N", default_value_t = 4, allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     count: u32,
 
     /// Time between them, 0 to 3600 seconds.
     #[arg(short, long, value_name = "SECS", default_value = "1", value_parser = interval)]
+    #[arg(allow_negative_numbers = true)]
     interval: Duration,
 
     /// How long to wait for each answer, 0.001 to 3600 seconds.
     #[arg(short, long, value_name = "SECS", default_value = "5", value_parser = time_out)]
+    #[arg(allow_negative_numbers = true)]
     timeout: Duration,
 
     /// Print one object of JSON instead of lines.
@@ -75,8 +77,8 @@ Exit codes:
   1  a Ceph daemon answered, and failed later: session refused, no round trip came back
   2  bad command line
   3  cannot be reached: name not found, refused, filtered, unreachable
-  4  something answers that does not speak msgr2.1: a legacy port, an old release, TLS, HTTP, an echo,
-     silence";
+  4  something answers that does not speak msgr2.1: a legacy port, an old release, TLS, HTTP,
+     an echo, silence";
 
 fn interval(text: &str) -> Result<Duration, String> {
     seconds(text, 0.0)
