@@ -97,7 +97,7 @@ impl SecureFrameDecoder {
         self.preamble.is_some() || self.unit.opened.is_some()
     }
 
-    /// The next frame; see [`FrameDecoder::decode`](super::FrameDecoder::decode). Its segments are
+    /// The next frame; see [`decode`](crate::msgr2::FrameDecoder::decode). Its segments are
     /// never in place: they had to be decrypted.
     pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Violation> {
         loop {
