@@ -152,8 +152,8 @@ impl Pending for ByteQueue {
     fn write_to<S: Socket>(&self, socket: &mut S) -> (usize, io::Result<usize>) {
         let (front, back) = self.parts();
         let outcome = match back {
-            [] => socket.write(front),
-            _ => socket.write_vectored(&[IoSlice::new(front), IoSlice::new(back)]),
+            [] => socket.send(front),
+            _ => socket.send_slices(&[IoSlice::new(front), IoSlice::new(back)]),
         };
         (self.len, outcome)
     }

@@ -1,16 +1,26 @@
 //! What a loop asks of a socket.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use nix::sys::socket::{setsockopt, sockopt};
+use rustix::net::{RecvFlags, SendFlags};
 
 /// A non-blocking, connected or connecting stream socket.
-pub trait Socket: Source + Read + Write + AsFd + fmt::Debug {
+pub trait Socket: Source + AsFd + fmt::Debug {
+    /// Reads once; 0 at the end of the stream.
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes once; how many bytes the socket took.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Likewise several slices, one behind the other.
+    fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
     /// Takes the error that the kernel holds for the socket, if there is one.
     fn take_error(&self) -> io::Result<Option<io::Error>>;
 
@@ -24,7 +34,35 @@ pub trait Socket: Source + Read + Write + AsFd + fmt::Debug {
     fn reset_on_close(&self);
 }
 
+// Not the calls of libc: those are points of cancellation, which in a process of several threads are
+// guarded by two atomic operations each.
+
+fn receive(socket: &impl AsFd, into: &mut [u8]) -> io::Result<usize> {
+    let (_, count) = rustix::net::recv(socket, into, RecvFlags::empty())?;
+    Ok(count)
+}
+
+fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
+}
+
+fn send_slices(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    Ok(rustix::io::writev(socket, slices)?)
+}
+
 impl Socket for TcpStream {
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        receive(self, into)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        send(self, bytes)
+    }
+
+    fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        send_slices(self, slices)
+    }
+
     fn take_error(&self) -> io::Result<Option<io::Error>> {
         Self::take_error(self)
     }
@@ -45,6 +83,18 @@ impl Socket for TcpStream {
 }
 
 impl Socket for UnixStream {
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        receive(self, into)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        send(self, bytes)
+    }
+
+    fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        send_slices(self, slices)
+    }
+
     fn take_error(&self) -> io::Result<Option<io::Error>> {
         Self::take_error(self)
     }

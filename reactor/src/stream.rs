@@ -163,7 +163,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
 
     /// Reads once.
     pub(crate) fn read(&mut self, into: &mut [u8], counters: &mut Counters) -> Received {
-        self.read_with(into.len(), counters, |socket| socket.read(into))
+        self.read_with(into.len(), counters, |socket| socket.receive(into))
     }
 
     /// Reads once, with a `read` that has room for `room` bytes, at least one.
@@ -213,7 +213,7 @@ impl<S: Socket, P: Pending, D> Stream<S, P, D> {
         if self.blocked || !self.pending.is_empty() || self.failure.is_some() {
             return 0;
         }
-        let outcome = self.socket.write(bytes);
+        let outcome = self.socket.send(bytes);
         self.written(outcome, bytes.len(), counters)
     }
 

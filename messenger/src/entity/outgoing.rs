@@ -31,8 +31,8 @@ impl Outgoing {
         let slices = endpoint.output(self.stream);
         let offered = slices.iter().map(|slice| slice.len()).sum();
         let outcome = match &*slices {
-            [slice] => socket.write(slice),
-            slices => socket.write_vectored(slices),
+            [slice] => socket.send(slice),
+            slices => socket.send_slices(slices),
         };
         (offered, outcome)
     }

@@ -33,7 +33,7 @@
 mod queue;
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::thread;
@@ -43,7 +43,7 @@ use mio::net::{TcpListener, TcpStream};
 use nix::sys::prctl;
 use queue::Queue;
 use vmsgr_reactor::{
-    Budget, Core, End, Handler, Loop, Pending, Received, SpinPolicy, Timers, Token, mesh,
+    Budget, Core, End, Handler, Loop, Pending, Received, Socket, SpinPolicy, Timers, Token, mesh,
 };
 
 /// How long a fiber that found nothing sleeps.
@@ -129,7 +129,7 @@ fn read(core: &mut Core<Fibers>, stream: Token) -> Found {
     let mut received = Received::Nothing;
     if out.room() > 0 {
         let into = out.spare(usize::MAX);
-        received = core.receive(stream, into.len(), |socket| socket.read(into));
+        received = core.receive(stream, into.len(), |socket| socket.receive(into));
     }
     if let Received::Bytes(count) = received {
         out.commit(count);

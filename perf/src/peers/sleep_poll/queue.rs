@@ -32,7 +32,7 @@ impl Pending for Queue {
 
     fn write_to<S: Socket>(&self, socket: &mut S) -> (usize, io::Result<usize>) {
         let waiting = &self.bytes[self.start..self.filled];
-        (waiting.len(), socket.write(waiting))
+        (waiting.len(), socket.send(waiting))
     }
 
     fn consume(&mut self, count: usize) {
