@@ -1,5 +1,6 @@
 //! Jobs: what a messenger is asked to do and what it answers, over real sockets.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -58,6 +59,19 @@ fn ping(socket: &mut TcpStream) {
     let mut answer = [0; 4];
     socket.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"ping");
+}
+
+/// Until every core has begun to drain. One that is done with it tells twice.
+fn begin_to_drain(messenger: &mut Messenger) {
+    messenger.drain(DEADLINE);
+    messenger.report();
+    let mut told = BTreeSet::new();
+    while told.len() < messenger.cores() {
+        told.insert(wait(messenger, |event| match event {
+            Event::Report { core, .. } | Event::Drained { core, .. } => Some(core),
+            _ => None,
+        }));
+    }
 }
 
 fn end(mut messenger: Messenger) {
@@ -227,16 +241,7 @@ fn draining_loses_nothing_that_a_slow_reader_has_not_got_yet() {
             });
         }
     }
-    messenger.drain(DEADLINE);
-    messenger.report();
-    // Every core has begun to drain; one that is done may tell twice.
-    let mut told = std::collections::BTreeSet::new();
-    while told.len() < messenger.cores() {
-        told.insert(wait(&mut messenger, |event| match event {
-            Event::Report { core, .. } | Event::Drained { core, .. } => Some(core),
-            _ => None,
-        }));
-    }
+    begin_to_drain(&mut messenger);
     // Bytes that come now are not taken, and must not cost those that were.
     socket.write_all(b"late").unwrap();
     let mut received = Vec::new();
@@ -380,16 +385,7 @@ fn a_drain_waits_for_the_end_of_an_answer_when_the_client_has_ended() {
     assert_eq!(upstream.read(&mut buffer).unwrap(), 0);
     upstream.write_all(b"half ").unwrap();
     assert_eq!(client.read(&mut buffer).unwrap(), 5);
-    messenger.drain(DEADLINE);
-    messenger.report();
-    // Every core has begun to drain; one that is done may tell twice.
-    let mut told = std::collections::BTreeSet::new();
-    while told.len() < messenger.cores() {
-        told.insert(wait(&mut messenger, |event| match event {
-            Event::Report { core, .. } | Event::Drained { core, .. } => Some(core),
-            _ => None,
-        }));
-    }
+    begin_to_drain(&mut messenger);
     upstream.write_all(b"done").unwrap();
     drop(upstream);
     let mut rest = String::new();

@@ -12,14 +12,24 @@ use rustix::net::{RecvFlags, SendFlags};
 
 /// A non-blocking, connected or connecting stream socket.
 pub trait Socket: Source + AsFd + fmt::Debug {
+    // Not by the calls of libc: those are points of cancellation, which in a process of several threads
+    // are guarded by two atomic operations each.
+
     /// Reads once; 0 at the end of the stream.
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let (_, count) = rustix::net::recv(self, into, RecvFlags::empty())?;
+        Ok(count)
+    }
 
     /// Writes once; how many bytes the socket took.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
+    }
 
-    /// Likewise several slices, one behind the other.
-    fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Writes several slices, one behind the other, once; how many bytes the socket took.
+    fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::writev(self, slices)?)
+    }
 
     /// Takes the error that the kernel holds for the socket, if there is one.
     fn take_error(&self) -> io::Result<Option<io::Error>>;
@@ -34,35 +44,7 @@ pub trait Socket: Source + AsFd + fmt::Debug {
     fn reset_on_close(&self);
 }
 
-// Not the calls of libc: those are points of cancellation, which in a process of several threads are
-// guarded by two atomic operations each.
-
-fn receive(socket: &impl AsFd, into: &mut [u8]) -> io::Result<usize> {
-    let (_, count) = rustix::net::recv(socket, into, RecvFlags::empty())?;
-    Ok(count)
-}
-
-fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
-}
-
-fn send_slices(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    Ok(rustix::io::writev(socket, slices)?)
-}
-
 impl Socket for TcpStream {
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        receive(self, into)
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        send(self, bytes)
-    }
-
-    fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        send_slices(self, slices)
-    }
-
     fn take_error(&self) -> io::Result<Option<io::Error>> {
         Self::take_error(self)
     }
@@ -83,18 +65,6 @@ impl Socket for TcpStream {
 }
 
 impl Socket for UnixStream {
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        receive(self, into)
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        send(self, bytes)
-    }
-
-    fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        send_slices(self, slices)
-    }
-
     fn take_error(&self) -> io::Result<Option<io::Error>> {
         Self::take_error(self)
     }
@@ -108,4 +78,27 @@ impl Socket for UnixStream {
     }
 
     fn reset_on_close(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn slices_go_at_once_and_in_order_and_a_peer_that_is_gone_is_an_error() {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let slices = [&b"one"[..], b"", b"two", b"three"].map(IoSlice::new);
+        assert_eq!(near.send_slices(&slices).unwrap(), 11);
+        assert_eq!(near.send(b".").unwrap(), 1);
+        let mut bytes = [0; 64];
+        assert_eq!(far.receive(&mut bytes).unwrap(), 12);
+        assert_eq!(&bytes[..12], b"onetwothree.");
+        assert_eq!(far.receive(&mut bytes).unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(near);
+        assert_eq!(far.receive(&mut bytes).unwrap(), 0);
+        assert_eq!(far.send(b"late").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(far.send_slices(&slices).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
 }
