@@ -98,23 +98,29 @@ Examples:
     Serve(Serve),
 }
 
+/// Connections, messages in flight, rounds.
+const MANY: usize = 1_000_000;
+
+/// Of one message.
+const MAX_BYTES: usize = 1 << 30;
+
 #[derive(Debug, Args)]
 pub struct Frames {
     /// Rounds, of which the median counts
-    #[arg(long, default_value_t = 9, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 9, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub rounds: usize,
 }
 
 #[derive(Debug, Args)]
 pub struct HandOver {
     /// Core that the two share
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub core: usize,
     /// Bytes of a message that is copied from one ring to another, at most 4 MiB
-    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
+    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4 << 20), allow_negative_numbers = true)]
     pub size: u32,
     /// Rounds, of which the median counts
-    #[arg(long, default_value_t = 9, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 9, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub rounds: usize,
     /// Be the process that is woken: its input is the doorbell
     #[arg(long, hide = true)]
@@ -127,16 +133,16 @@ pub struct Load {
     #[arg(value_parser = address)]
     pub addr: SocketAddr,
     /// Connections
-    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub connections: usize,
     /// Messages in flight on each connection
-    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub depth: usize,
     /// Bytes of a message
-    #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = at_least_one)]
+    #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = up_to::<MAX_BYTES>, allow_negative_numbers = true)]
     pub size: usize,
     /// How long to measure, after 0.3 s of warm-up
-    #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
+    #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     #[serde(serialize_with = "in_seconds")]
     pub duration: Duration,
     /// Send nothing: what does the server do for connections on which nobody speaks?
@@ -146,10 +152,10 @@ pub struct Load {
     #[arg(long, conflicts_with_all = ["depth", "slow", "rate"])]
     pub churn: bool,
     /// Connections besides that send and do not read
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
     pub slow: usize,
     /// Send R messages a second, whatever comes back; latency counts from when each was due
-    #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second)]
+    #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second, allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// Process whose CPU time, context switches and system calls are counted: the server. The last
     /// for 0.3 s after the rest, as root by tracepoints, else by strace
@@ -173,23 +179,23 @@ pub struct Osd {
     #[arg(value_parser = address)]
     pub addr: SocketAddr,
     /// Clients, each with a connection and an object of its own
-    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub connections: usize,
     /// Operations in flight of each client
-    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub depth: usize,
     /// Bytes that an operation writes or reads, at most 4 MiB
-    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
+    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4 << 20), allow_negative_numbers = true)]
     pub size: u32,
     /// How long to measure, after 0.3 s of warm-up
-    #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
+    #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     #[serde(serialize_with = "in_seconds")]
     pub duration: Duration,
     /// Share of the operations that read instead of writing, from 0 to 1
-    #[arg(long, default_value = "0", value_name = "F", value_parser = share)]
+    #[arg(long, default_value = "0", value_name = "F", value_parser = share, allow_negative_numbers = true)]
     pub read_fraction: f64,
     /// Ask for R operations a second, whatever comes back; latency counts from when each was due
-    #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second)]
+    #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second, allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// Process whose CPU time, context switches and system calls are counted: the server. The last
     /// for 0.3 s after the rest, as root by tracepoints, else by strace
@@ -207,20 +213,20 @@ pub struct Osd {
 #[derive(Debug, Args)]
 pub struct Suite {
     /// Samples of each server under each workload
-    #[arg(long, default_value_t = 5, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 5, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub rounds: usize,
     /// How long each sample is measured, after 0.3 s of warm-up
-    #[arg(long, default_value = "2", value_parser = seconds)]
+    #[arg(long, default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     pub seconds: Duration,
     /// How long servers are left alone under idle, which is measured once
-    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub idle_seconds: Duration,
     /// A look: one round of one second
     #[arg(long, conflicts_with_all = ["rounds", "seconds", "idle_seconds"])]
     pub quick: bool,
     /// How often a sample is taken at most until nothing disturbs it: on a machine that others
     /// use, fewer make the run end
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100), allow_negative_numbers = true)]
     pub attempts: u32,
     /// What the servers do
     #[arg(long, default_value = "all")]
@@ -249,10 +255,10 @@ pub struct Place {
     #[arg(long, value_name = "PATH")]
     pub vmsgrd: Option<PathBuf>,
     /// Core of the servers
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
     pub server_core: usize,
     /// Core of the load generator
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
     pub load_core: usize,
 }
 
@@ -289,10 +295,10 @@ impl Suite {
 #[derive(Debug, Args)]
 pub struct Spin {
     /// Samples of each server at each rate
-    #[arg(long, default_value_t = 3, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 3, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub rounds: usize,
     /// How long each sample is measured, after 0.3 s of warm-up
-    #[arg(long, default_value = "2", value_parser = seconds)]
+    #[arg(long, default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     pub seconds: Duration,
     #[command(flatten)]
     pub place: Place,
@@ -334,10 +340,10 @@ pub struct Serve {
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Bytes of each ring of app-shm, and of each read of app-epoll; a power of two
-    #[arg(long, value_name = "N", default_value_t = 64 * 1024)]
+    #[arg(long, value_name = "N", default_value_t = 64 * 1024, allow_negative_numbers = true)]
     pub ring_bytes: u32,
     /// For how long app-shm looks again before it sleeps, at most
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=10_000), allow_negative_numbers = true)]
     pub spin_us: u64,
     /// Core to run on
     #[arg(long)]
@@ -406,10 +412,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| "no address found".to_owned())
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// At least one: what is counted is made room for.
+fn up_to<const MOST: usize>(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err("must be a whole number of at least 1".to_owned()),
+        Ok(number) if (1..=MOST).contains(&number) => Ok(number),
+        _ => Err(format!("must be a whole number from 1 to {MOST}")),
     }
 }
 
@@ -421,12 +428,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// More than nothing.
 /// A duration in a load's file.
 fn in_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
+/// More than nothing.
 fn per_second(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
@@ -457,14 +464,33 @@ mod tests {
     fn values_are_checked() {
         assert_eq!(address("127.0.0.1:7400").unwrap().port(), 7400);
         assert!(address("127.0.0.1").is_err());
-        assert_eq!(at_least_one("1000"), Ok(1000));
-        assert!(at_least_one("0").is_err() && at_least_one("-1").is_err());
+        assert_eq!(up_to::<1000>("1000"), Ok(1000));
+        for bad in ["0", "-1", "1001", "99999999999999999999", "1k"] {
+            assert_eq!(up_to::<1000>(bad), Err("must be a whole number from 1 to 1000".to_owned()));
+        }
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         for bad in ["0", "-1", "nan", "inf", "1e9", "2s"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
         assert_eq!([share("0"), share("0.7"), share("1")], [Ok(0.0), Ok(0.7), Ok(1.0)]);
         assert!(share("1.1").is_err() && share("-0.1").is_err() && share("nan").is_err());
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_told_the_range_and_not_taken_for_an_option() {
+        for (command, option, bad, range) in [
+            ("load", "--duration", "-1", "at most 86400"),
+            ("load", "--depth", "99999999999", "from 1 to 1000000"),
+            ("load", "--connections", "-3", "from 1 to 1000000"),
+            ("load", "--size", "99999999999999", "from 1 to 1073741824"),
+            ("load", "--rate", "-5", "at most 1e9"),
+            ("osd", "--depth", "99999999999", "from 1 to 1000000"),
+            ("osd", "--read-fraction", "-0.1", "from 0 to 1"),
+        ] {
+            let error = Cli::try_parse_from(["vmsgr-bench", command, "127.0.0.1:1", option, bad]);
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(bad) && error.contains(range), "{error}");
+        }
     }
 
     #[test]
