@@ -4,6 +4,8 @@
 //! What is compared is a ratio within a round, in which each subject has its turn. It is taken to the
 //! checksum or the cipher over the data alone, and over as many bytes as a frame makes of them, in one
 //! piece. These have their keys made before, and go through memory that is as warm as a frame's.
+//!
+//! Where a stream is read piece by piece, a copy stands for what a read has to do, on both sides.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ type Work = Box<dyn FnMut(&mut Data) -> usize>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Crc,
+    /// After a read.
+    ReadCrc,
     Aes,
 }
 
@@ -151,6 +155,48 @@ macro_rules! take_apart {
     }};
 }
 
+/// Reads so many times so many bytes, one behind the other, and sums up each of them.
+fn read_and_sum(bytes: &[u8], count: usize, scratch: &mut Vec<u8>) -> usize {
+    let at_a_time = (READ / bytes.len()).max(1).min(count);
+    scratch.resize(at_a_time * bytes.len(), 0);
+    for _ in 0..count / at_a_time {
+        for to in scratch.chunks_mut(bytes.len()) {
+            for (to, from) in to.chunks_mut(READ).zip(bytes.chunks(READ)) {
+                to.copy_from_slice(from);
+                crc32c(to);
+            }
+        }
+    }
+    count
+}
+
+/// Takes frames apart as a daemon does, which reads long segments right into their places; how many
+/// there were.
+fn read_in_places(decoder: &mut FrameDecoder, mut stream: &[u8], scratch: &mut Vec<u8>) -> usize {
+    let mut count = 0;
+    scratch.resize(READ, 0);
+    while !stream.is_empty() {
+        let mut piece = &scratch[..0];
+        match decoder.place() {
+            Some(place) => {
+                let (come, rest) = stream.split_at(stream.len().min(place.most).min(READ));
+                place.buffer.extend_from_slice(come);
+                stream = rest;
+            }
+            None => {
+                let (come, rest) = stream.split_at(stream.len().min(READ));
+                scratch[..come.len()].copy_from_slice(come);
+                (piece, stream) = (&scratch[..come.len()], rest);
+            }
+        }
+        while let Some(frame) = decoder.decode(&mut piece).expect("it is right") {
+            black_box(&frame);
+            count += 1;
+        }
+    }
+    count
+}
+
 fn subjects() -> Vec<(&'static str, Kind, Work)> {
     let plain = || FrameDecoder::new(Limits::default());
     let (mut sealer, _) = secrets(Side::Initiator);
@@ -181,6 +227,15 @@ fn subjects() -> Vec<(&'static str, Kind, Work)> {
     };
     let crc_around =
         |data: &mut Data| crc32c(&data.with_around[..data.plain.len() + AROUND_IN_CRC]);
+    let read_crc = |data: &mut Data| {
+        let Data { plain, count, scratch, .. } = data;
+        read_and_sum(plain, *count, scratch)
+    };
+    let read_crc_around = |data: &mut Data| {
+        let bytes = data.plain.len() + AROUND_IN_CRC;
+        let Data { with_around, count, scratch, .. } = data;
+        read_and_sum(&with_around[..bytes], *count, scratch)
+    };
     let open_by_reads = |data: &mut Data| take_apart!(secrets(Side::Acceptor).1, data.sealed, READ);
     vec![
         ("crc32c", Kind::Crc, Box::new(|data| crc32c(&data.plain))),
@@ -192,9 +247,16 @@ fn subjects() -> Vec<(&'static str, Kind, Work)> {
             Box::new(move |data| take_apart!(plain(), data.frames(1), READ.max(data.frames.len()))),
         ),
         (
-            "decode, crc, by reads",
+            "decode, crc, as it lies, gathered",
             Kind::Crc,
             Box::new(move |data| take_apart!(plain(), data.frames, READ)),
+        ),
+        ("read, crc32c", Kind::ReadCrc, Box::new(read_crc)),
+        ("read, crc32c, a frame's bytes", Kind::ReadCrc, Box::new(read_crc_around)),
+        (
+            "read, decode, crc",
+            Kind::ReadCrc,
+            Box::new(move |data| read_in_places(&mut plain(), &data.frames, &mut data.scratch)),
         ),
         ("aes-128-gcm", Kind::Aes, Box::new(aws_alone)),
         ("aes-128-gcm, a frame's bytes", Kind::Aes, Box::new(aws_around)),
@@ -263,7 +325,7 @@ pub fn run(rounds: usize) -> Table {
 mod tests {
     #[test]
     fn every_subject_has_its_row() {
-        // A header, a rule, and twelve subjects of two sizes.
-        assert_eq!(super::run(1).to_string().lines().count(), 2 + 24);
+        // A header, a rule, and fifteen subjects of two sizes.
+        assert_eq!(super::run(1).to_string().lines().count(), 2 + 30);
     }
 }

@@ -114,6 +114,7 @@ mod room;
 mod scripted;
 mod sleep;
 mod socket;
+mod spare;
 mod spin;
 mod stage;
 mod stream;

@@ -10,6 +10,8 @@ use mio::net::{TcpStream, UnixStream};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::net::{RecvFlags, SendFlags};
 
+use crate::spare;
+
 /// A non-blocking, connected or connecting stream socket.
 pub trait Socket: Source + AsFd + fmt::Debug {
     // Not by the calls of libc: those are points of cancellation, which in a process of several threads
@@ -19,6 +21,15 @@ pub trait Socket: Source + AsFd + fmt::Debug {
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let (_, count) = rustix::net::recv(self, into, RecvFlags::empty())?;
         Ok(count)
+    }
+
+    /// Reads once, at most `most` bytes, and puts them behind what `buffer` holds.
+    ///
+    /// # Panics
+    ///
+    /// If it has no room for so many.
+    fn receive_behind(&mut self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        spare::receive(self, buffer, most)
     }
 
     /// Writes once; how many bytes the socket took.
@@ -96,7 +107,15 @@ mod tests {
         assert_eq!(far.receive(&mut bytes).unwrap(), 12);
         assert_eq!(&bytes[..12], b"onetwothree.");
         assert_eq!(far.receive(&mut bytes).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let mut behind = Vec::with_capacity(8);
+        behind.extend_from_slice(b"<");
+        near.send(b"four>").unwrap();
+        assert_eq!(far.receive_behind(&mut behind, 4).unwrap(), 4);
+        assert_eq!(far.receive_behind(&mut behind, 3).unwrap(), 1);
+        assert_eq!(far.receive_behind(&mut behind, 2).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(behind, b"<four>");
         drop(near);
+        assert_eq!(far.receive_behind(&mut behind, 2).unwrap(), 0);
         assert_eq!(far.receive(&mut bytes).unwrap(), 0);
         assert_eq!(far.send(b"late").unwrap_err().kind(), ErrorKind::BrokenPipe);
         assert_eq!(far.send_slices(&slices).unwrap_err().kind(), ErrorKind::BrokenPipe);

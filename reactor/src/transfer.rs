@@ -7,6 +7,7 @@ use crate::core::{Core, Entry, StreamOf};
 use crate::counters::Counters;
 use crate::handler::Handler;
 use crate::pending::Pending;
+use crate::socket::Socket;
 use crate::stream::Received;
 use crate::token::Token;
 
@@ -22,6 +23,17 @@ impl<H: Handler> Core<H> {
         }
         self.stage = stage;
         received
+    }
+
+    /// Reads once, at most `most` bytes and the budget of a turn, and puts them behind what `buffer`
+    /// holds: for bytes that go straight to where they will stay.
+    ///
+    /// # Panics
+    ///
+    /// If the buffer has no room for `most` bytes.
+    pub fn read_behind(&mut self, stream: Token, buffer: &mut Vec<u8>, most: usize) -> Received {
+        let most = most.min(self.budget.bytes);
+        self.receive(stream, most, |socket| socket.receive_behind(buffer, most))
     }
 
     /// Reads once, with a `read` of the caller's that has room for `room` bytes, at least one: for

@@ -75,9 +75,18 @@ impl Worker {
         let (entity, stream) = (wire.entity, wire.stream);
         let Some(found) = self.entities.get_mut(entity) else { return };
         let mut rest = Vec::new();
-        let received = core.read(token, |bytes| {
-            rest.extend_from_slice(found.receive(stream, bytes, now));
-        });
+        let mut place = found.endpoint.borrow_mut();
+        let placed = place.place(stream).map(|it| core.read_behind(token, it.buffer, it.most));
+        drop(place);
+        let received = match placed {
+            Some(received) => {
+                found.receive(stream, &[], now);
+                received
+            }
+            None => core.read(token, |bytes| {
+                rest.extend_from_slice(found.receive(stream, bytes, now));
+            }),
+        };
         match received {
             Received::Bytes(_) => {
                 if found.endpoint.borrow().is_held(stream) {

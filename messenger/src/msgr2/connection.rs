@@ -21,7 +21,7 @@ use super::limits::Limits;
 use super::output::Output;
 use super::preamble::SEGMENTS;
 use super::secure::{SecureFrameDecoder, Side, from_connection_secret};
-use super::segment::Segment;
+use super::segment::{Place, Segment};
 use super::state::State;
 use super::tag::Tag;
 use super::transcript::Transcript;
@@ -74,6 +74,10 @@ enum Decoder {
 }
 
 impl Decoder {
+    fn is_placed(&self) -> bool {
+        matches!(self, Self::Plain(decoder) if decoder.is_placed())
+    }
+
     fn set_limits(&mut self, limits: Limits) {
         match self {
             Self::Plain(decoder) => decoder.set_limits(limits),
@@ -181,6 +185,14 @@ impl Connection {
         self.server = server;
     }
 
+    /// Where the next bytes of the stream belong. In secure mode they have to be opened on their way.
+    pub(super) fn place(&mut self) -> Option<Place<'_>> {
+        match &mut self.decoder {
+            Decoder::Plain(decoder) => decoder.place(),
+            Decoder::Secure(_) => None,
+        }
+    }
+
     /// Takes from `input` up to the next thing to pass on; `None` when all of it is taken.
     pub(super) fn receive<'a>(
         &mut self,
@@ -188,7 +200,7 @@ impl Connection {
         authenticator: &dyn Authenticator,
         now: Instant,
     ) -> Result<Option<Step<'a>>, ConnectionError> {
-        if !input.is_empty() {
+        if !input.is_empty() || self.decoder.is_placed() {
             self.pulse.heard(now);
         }
         loop {

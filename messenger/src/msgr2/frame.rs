@@ -11,7 +11,7 @@ use super::crc;
 use super::error::{Rule, Violation};
 use super::limits::Limits;
 use super::preamble::{self, Preamble, SEGMENTS};
-use super::segment::{Segment, gather, split};
+use super::segment::{self, Place, Segment, gather, split};
 use super::tag::Tag;
 
 /// Bytes of a segment's crc.
@@ -140,7 +140,8 @@ impl Envelope {
 /// Takes frames in crc mode from a stream that comes in any pieces.
 ///
 /// A frame whose body lies wholly in one piece is looked at where it lies; only what spans pieces
-/// is gathered, each segment in a buffer of its own; or, if that is asked for, of data only its crc.
+/// is gathered, each segment in a buffer of its own, into which the rest of a long one can be
+/// [read at once](Self::place); or, if that is asked for, of data only its crc.
 #[derive(Debug)]
 pub struct FrameDecoder {
     limits: Limits,
@@ -160,7 +161,7 @@ struct Gathering {
     crcs: [u32; SEGMENTS],
     /// The segment that bytes are for; `SEGMENTS` when they are for the epilogue.
     segment: usize,
-    /// Bytes of that one that have come.
+    /// Bytes of that one that have come and are in its crc.
     come: usize,
     /// Data is not kept.
     forgetting: bool,
@@ -194,6 +195,17 @@ impl FrameDecoder {
     /// Whether a frame has begun and is not complete.
     pub fn is_within_frame(&self) -> bool {
         self.head_length > 0 || self.gathering.is_some()
+    }
+
+    /// Where the next bytes of the stream belong, if those are many and of one segment. What is put there
+    /// is looked at by the next [`decode`](Self::decode), which needs no other input.
+    pub fn place(&mut self) -> Option<Place<'_>> {
+        self.gathering.as_mut()?.place()
+    }
+
+    /// Whether there is something in a [place](Self::place) that was not looked at.
+    pub(super) fn is_placed(&self) -> bool {
+        self.gathering.as_ref().is_some_and(|gathering| gathering.is_placed())
     }
 
     /// The next frame; takes from `input` what belongs to it. `None` when all of `input` is taken
@@ -344,6 +356,21 @@ impl Gathering {
         }
     }
 
+    /// The segment that bytes are for, if they are kept.
+    fn kept(&self) -> Option<&Vec<u8>> {
+        let segment = self.segments.get(self.segment)?;
+        (!self.forgetting || self.segment != DATA).then_some(segment)
+    }
+
+    fn place(&mut self) -> Option<Place<'_>> {
+        self.kept()?;
+        segment::place(&mut self.segments[self.segment], self.preamble.length(self.segment))
+    }
+
+    fn is_placed(&self) -> bool {
+        self.kept().is_some_and(|segment| segment.len() > self.come)
+    }
+
     /// Takes bytes; whether the frame has all of its own.
     fn feed(&mut self, input: &mut &[u8]) -> Result<bool, Violation> {
         while self.segment < SEGMENTS {
@@ -351,7 +378,12 @@ impl Gathering {
             if self.come < total {
                 let piece = match self.forgetting && self.segment == DATA {
                     true => split(input, total - self.come),
-                    false => gather(&mut self.segments[self.segment], total, input),
+                    false => {
+                        let segment = &mut self.segments[self.segment];
+                        assert!(segment.len() <= total, "more was put there than belongs there");
+                        gather(segment, total, input);
+                        &segment[self.come..]
+                    }
                 };
                 self.come += piece.len();
                 // While the piece is in the cache.

@@ -108,7 +108,7 @@ pub use output::Slices;
 pub use policy::Policy;
 pub use preamble::SEGMENTS;
 pub use secure::{FrameSealer, SecureFrameDecoder, Side, from_connection_secret};
-pub use segment::Segment;
+pub use segment::{Place, Segment};
 pub use session::PeerName;
 pub use state::State;
 pub use tag::Tag;

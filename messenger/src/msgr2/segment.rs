@@ -46,9 +46,21 @@ impl Deref for Segment<'_> {
     }
 }
 
+/// Where the next bytes of a stream belong: who reads it may read them right into there.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// They go behind what is in here, which stays as it is.
+    pub buffer: &'a mut Vec<u8>,
+    /// So many at most, and at least one. There is room for them.
+    pub most: usize,
+}
+
 /// A buffer for bytes that come grows with them: a length that somebody announced allocates no more
 /// than this much ahead.
 const AHEAD: usize = 64 << 10;
+
+/// Fewer bytes than this are not worth a read of their own.
+const PLACE: usize = AHEAD;
 
 /// Makes room in `buffer` for `count` bytes more, with which it has at most `total`.
 pub(crate) fn make_room(buffer: &mut Vec<u8>, total: usize, count: usize) {
@@ -59,12 +71,22 @@ pub(crate) fn make_room(buffer: &mut Vec<u8>, total: usize, count: usize) {
     }
 }
 
-/// Moves bytes from the front of `input` to `buffer` until that has `total`; which they were.
-pub(crate) fn gather<'a>(buffer: &mut Vec<u8>, total: usize, input: &mut &'a [u8]) -> &'a [u8] {
+/// Moves bytes from the front of `input` to `buffer` until that has `total`.
+pub(crate) fn gather(buffer: &mut Vec<u8>, total: usize, input: &mut &[u8]) {
     let piece = split(input, total - buffer.len());
     make_room(buffer, total, piece.len());
     buffer.extend_from_slice(piece);
-    piece
+}
+
+/// The place in `buffer` for bytes with which it has `total`, if many are missing.
+pub(crate) fn place(buffer: &mut Vec<u8>, total: usize) -> Option<Place<'_>> {
+    let missing = total - buffer.len();
+    if missing < PLACE {
+        return None;
+    }
+    make_room(buffer, total, PLACE);
+    let most = missing.min(buffer.capacity() - buffer.len());
+    Some(Place { buffer, most })
 }
 
 /// At most so many bytes off the front of `input`.

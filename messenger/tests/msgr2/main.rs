@@ -6,6 +6,7 @@ mod follower;
 mod handshakes;
 mod keyed;
 mod osd_null;
+mod places;
 mod properties;
 mod rules;
 mod secure;

@@ -64,6 +64,8 @@ pub struct World {
     pub made: usize,
     /// All that was written, whatever became of it.
     pub overheard: Vec<u8>,
+    /// Bytes that were put where the endpoints said that they belong.
+    pub placed: usize,
     wires: Vec<Wire>,
 }
 
@@ -133,7 +135,7 @@ impl World {
             })
             .collect();
         let (dice, overheard, wires) = (Dice::new(seed), Vec::new(), Vec::new());
-        Self { now, nodes, dice, up: true, made: 0, overheard, wires }
+        Self { now, nodes, dice, up: true, made: 0, overheard, placed: 0, wires }
     }
 
     /// Two OSDs that are each other's peers.
@@ -265,9 +267,17 @@ impl World {
         if count == 0 && (lane.held.is_empty() || endpoint.is_held(stream)) {
             return false;
         }
+        let mut placed = 0;
         if !endpoint.is_held(stream) {
-            lane.held.extend(lane.bytes.drain(..count));
+            match endpoint.place(stream) {
+                Some(place) => {
+                    placed = count.min(place.most);
+                    place.buffer.extend(lane.bytes.drain(..placed));
+                }
+                None => lane.held.extend(lane.bytes.drain(..count)),
+            }
         }
+        self.placed += placed;
         let mut input = &lane.held[..];
         let before = input.len();
         while let Some(message) = endpoint.receive(stream, &mut input, self.now) {
@@ -279,7 +289,7 @@ impl World {
             }
         }
         let rest = input.to_vec();
-        let moved = rest.len() < before;
+        let moved = placed > 0 || rest.len() < before;
         lane.held = rest;
         moved
     }

@@ -42,6 +42,7 @@ use super::output::Slices;
 use super::policy::Policy;
 use super::registry::Registry;
 use super::secure::Side;
+use super::segment::Place;
 use super::session::{Link, PeerName, Session};
 use super::state::State;
 use super::timers::Timers;
@@ -212,6 +213,13 @@ impl Endpoint {
                 Err(error) => self.fail(id, error, now),
             }
         }
+    }
+
+    /// Where the next bytes that a stream brings belong, if it is in the midst of a long segment and
+    /// that lies open: they may be read there at once, and not to be copied there. What was put there is
+    /// looked at by the next [`receive`](Self::receive), which needs no other input.
+    pub fn place(&mut self, id: StreamId) -> Option<Place<'_>> {
+        self.streams.get_mut(id.0)?.place()
     }
 
     /// Whether a stream is not read since its session is full, or [stopped](Self::stop).
