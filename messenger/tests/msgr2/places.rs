@@ -21,12 +21,15 @@ fn random(count: usize, seed: u64) -> Vec<u8> {
     (0..count).map(|_| dice.below(256) as u8).collect()
 }
 
+/// A frame's segments.
+type Segments = [Vec<u8>; SEGMENTS];
+
 /// Takes frames apart as one does who reads into places; what they were, and the bytes that were placed.
 fn read(
     decoder: &mut FrameDecoder,
     mut bytes: &[u8],
     seed: u64,
-) -> Result<(Vec<[Vec<u8>; SEGMENTS]>, usize), Violation> {
+) -> Result<(Vec<Segments>, usize), Violation> {
     let (mut dice, mut frames, mut placed) = (Dice::new(seed), Vec::new(), 0);
     while !bytes.is_empty() {
         let most = (dice.below(40_000) as usize + 1).min(bytes.len());
