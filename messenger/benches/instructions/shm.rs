@@ -10,6 +10,8 @@ pub(crate) mod byte_ring;
 mod bytes;
 #[path = "../../src/shm/entity.rs"]
 mod entity;
+#[path = "../../src/shm/entity_error.rs"]
+mod entity_error;
 #[path = "../../src/shm/job.rs"]
 pub(crate) mod job;
 #[path = "../../src/shm/keepalive.rs"]

@@ -1,10 +1,10 @@
 //! What a connection of messages has read: the message whose turn it is, and what there is of one
 //! that comes in parts.
 
+use super::halves::Receiving;
 use super::message::{Incoming, Message, Pieces};
 use super::place::Place;
 use super::receiver::{self, Receiver};
-use super::view::Receiving;
 use crate::shm::part::{Envelope, LARGEST_MESSAGE, Notice};
 use crate::shm::part_reader::{Body, Found, PartReader};
 

@@ -1,12 +1,12 @@
 //! A connection of messages: what is received and sent are messages, not bytes.
 
 use super::ConnectionId;
+use super::halves::{Receiving, Sending};
 use super::inbox::Inbox;
 use super::message::{Incoming, Message, SendError};
 use super::place::Place;
 use super::receiver::Receiver;
 use super::sender::Sender;
-use super::view::{Receiving, Sending};
 use crate::shm::intent;
 use crate::shm::part::LARGEST_MESSAGE;
 use crate::shm::part_writer::PartWriter;

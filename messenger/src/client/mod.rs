@@ -97,7 +97,7 @@
 //!
 //! # Where to look
 //!
-//! `endpoint.rs` is the whole, `asking.rs` what it asks for; `lanes.rs` the rings between it and the daemon; `view.rs` what it
+//! `endpoint.rs` is the whole, `asking.rs` what it asks for; `lanes.rs` the rings between it and the daemon; `view.rs` and `halves.rs` what it
 //! remembers of each connection, and finds out by a look; `connection.rs` with its halves
 //! `receiver.rs` and `sender.rs` the bytes, `messages.rs` and `inbox.rs` the messages. docs/SHM.md describes the memory.
 
@@ -112,6 +112,7 @@ mod endpoint;
 mod entity;
 mod error;
 mod event;
+mod halves;
 mod inbox;
 mod lanes;
 mod listens;

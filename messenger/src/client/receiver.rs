@@ -3,9 +3,9 @@
 
 use std::io::{self, Read};
 
+use super::halves::Receiving;
 use super::place::Place;
 use super::sender::Sender;
-use super::view::Receiving;
 use crate::shm::byte_ring::Piece;
 use crate::shm::status::{State, Status};
 use crate::shm::sync::{Ordering, full_fence};

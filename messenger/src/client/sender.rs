@@ -3,8 +3,8 @@
 
 use std::io::{self, Write};
 
+use super::halves::Sending;
 use super::place::Place;
-use super::view::Sending;
 use crate::shm::sync::Ordering;
 
 /// The sending half of a [`Connection`](super::Connection), which has the same methods and says

@@ -65,7 +65,7 @@ impl Preamble {
         if computed != carried {
             return Err(Rule::PreambleCrc { computed, carried }.into());
         }
-        let tag = Tag::try_from(bytes[0])?;
+        let tag = Tag::try_from(bytes[0]).map_err(Rule::UnknownTag)?;
         let count = bytes[1];
         let lengths = [2, 8, 14, 20].map(|at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])

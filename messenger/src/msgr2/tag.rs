@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::error::Rule;
-
 macro_rules! tags {
     ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
         /// What a frame is; its first byte.
@@ -24,12 +22,13 @@ macro_rules! tags {
         }
 
         impl TryFrom<u8> for Tag {
-            type Error = Rule;
+            /// The byte, which is none.
+            type Error = u8;
 
-            fn try_from(byte: u8) -> Result<Self, Rule> {
+            fn try_from(byte: u8) -> Result<Self, u8> {
                 match byte {
                     $($value => Ok(Self::$name),)*
-                    _ => Err(Rule::UnknownTag(byte)),
+                    _ => Err(byte),
                 }
             }
         }
@@ -98,7 +97,7 @@ mod tests {
         for byte in 0..=u8::MAX {
             match Tag::try_from(byte) {
                 Ok(tag) => assert_eq!(tag as u8, byte),
-                Err(rule) => assert_eq!(rule, Rule::UnknownTag(byte)),
+                Err(none) => assert_eq!(none, byte),
             }
         }
         assert_eq!(Tag::ALL.len(), 22);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::entity::EntityError;
+use super::entity_error::EntityError;
 use crate::msgr2::Keepalive;
 
 /// Either time, in milliseconds: more often is a load, and later is as good as never.

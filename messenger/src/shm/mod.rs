@@ -11,15 +11,15 @@
 //! the flags by which a sleeper is found; `job.rs` says what the entries mean, `status.rs` what a
 //! slot does, `intent.rs` how two positions change in one step. Where a connection is one of
 //! messages, `part.rs` says how they lie among the bytes, `part_writer.rs` puts them there and
-//! `part_reader.rs` takes them; `entity.rs` is what is said of a msgr2 identity, and `keepalive.rs`
-//! of its keepalives. All of it is
-//! atomics, or copied, once, and then checked: the daemon trusts nothing that an application can
+//! `part_reader.rs` takes them; `entity.rs` is what is said of a msgr2 identity, `keepalive.rs`
+//! of its keepalives, and `entity_error.rs` what is wrong with either. All of it is atomics, or copied, once, and then checked: the daemon trusts nothing that an application can
 //! write (I8). An application trusts its daemon.
 
 pub(crate) mod address;
 pub(crate) mod byte_ring;
 mod bytes;
 pub(crate) mod entity;
+pub(crate) mod entity_error;
 mod exchange;
 pub(crate) mod geometry;
 mod hello;
@@ -46,7 +46,8 @@ pub(crate) mod sync;
 pub(crate) mod transfer;
 mod welcome;
 
-pub use entity::{EntityError, EntityPolicy};
+pub use entity::EntityPolicy;
+pub use entity_error::EntityError;
 pub use exchange::{
     Attached, ExchangeError, attach, receive_answer, receive_hello, send_hello, send_refusal,
     send_welcome,
