@@ -7,7 +7,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use vmsgr_reactor::Doorbell;
 
-use crate::application::registry::Heard;
+use crate::application::heard::Heard;
 use crate::application::{Application, ApplicationId, EntityListener, Identity, Reserved};
 use crate::ids::JobId;
 use crate::job::Event;

@@ -243,7 +243,7 @@ impl Messenger {
         if !self.registry.events.is_empty() || !self.port.fall_asleep() {
             return false;
         }
-        let may_sleep = self.declare_sleep();
+        let may_sleep = self.registry.declare_sleep(self.may_post());
         if !may_sleep {
             self.port.woke_up();
         }
@@ -253,7 +253,7 @@ impl Messenger {
     /// The messenger's thread is awake.
     pub fn woke_up(&self) {
         self.port.woke_up();
-        self.cancel_sleep();
+        self.registry.cancel_sleep();
     }
 
     /// Waits until all loops have ended, which they do after [`drain`](Self::drain).

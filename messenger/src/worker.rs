@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use vmsgr_reactor::{ByteQueue, Core, End, Handler, Received, Token};
 
 use crate::application::bells::{Bells, processor};
-use crate::application::registry::Heard;
+use crate::application::heard::Heard;
 use crate::application::{ApplicationId, Endpoints, Lane, Reserved};
 use crate::census::Census;
 use crate::complaints::Complaints;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::conduit::Conduit;
+use super::endpoints::Reserved;
 use super::lane::Held;
-use super::places::Reserved;
 use super::session::Session;
 use crate::connection::Role;
 use crate::ending::Ending;

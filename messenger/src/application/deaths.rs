@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::attachment::Attachment;
 use super::double::{Double, Scene, attachment, echoes, peer};
-use super::registry::{APPLICATIONS, Attachment};
+use super::registry::APPLICATIONS;
 use crate::ids::ApplicationId;
 use crate::shm::geometry::{EVENTS, JOBS};
 use crate::shm::job::{Asked, Notice, Request, Told};

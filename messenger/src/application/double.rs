@@ -12,9 +12,9 @@ use nix::sys::epoll::{Epoll, EpollEvent};
 use vmsgr_reactor::{Budget, CoreMask, Doorbell, Loop, SpinPolicy, mesh};
 
 use super::allowance::Allowance;
+use super::attachment::{Attachment, Grant};
 use super::lane::Lane;
 use super::pool::SlotPool;
-use super::registry::{Attachment, Grant};
 use super::shared::Application;
 use crate::census::Census;
 use crate::ids::ApplicationId;

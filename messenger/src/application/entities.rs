@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::endpoints::Reserved;
 use super::identity::{EntityListener, Identity};
-use super::places::Reserved;
 use super::served::{Known, Served};
 use crate::ids::{ApplicationId, JobId};
 use crate::message::{ConnectAs, Message};

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use super::attachment::Attachment;
 use super::double::{Double, Scene, attachment, peer};
-use super::registry::Attachment;
 use crate::job::Event;
 use crate::msgr2::{EntityType, ThrottleLimits};
 use crate::shm::PeerEntity;

@@ -10,11 +10,11 @@ use vmsgr_reactor::{Loop, Token};
 
 use super::caller::Caller;
 use super::double::worker_alone;
+use super::endpoints::Reserved;
 use super::entity_tests::entity;
 use super::hosting::keepalive;
 use super::identity::{EntityListener, Identity};
 use super::lane::Lane;
-use super::places::Reserved;
 use crate::message::{Adopted, ConnectAs};
 use crate::msgr2::Keepalive;
 use crate::name::Service;

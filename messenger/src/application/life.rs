@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use vmsgr_reactor::Doorbell;
 
+use super::heard::Heard;
 use super::lane::{Held, Lane};
-use super::registry::Heard;
 use super::shared::Application;
 use crate::connection::Role;
 use crate::ending::Ending;

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::attachment::Attachment;
 use super::caller::Caller;
 use super::double::{Double, Scene, attachment};
-use super::registry::Attachment;
 use crate::job::Event;
 use crate::msgr2::{EntityType, MessageHeader, ThrottleLimits};
 use crate::shm::entity::{Entity, EntityName, EntityPolicy};

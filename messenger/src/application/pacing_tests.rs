@@ -9,9 +9,9 @@ use vmsgr_reactor::{Budget, Doorbell, Loop, SpinPolicy, mesh};
 
 use super::allowance::Allowance;
 use super::double::{Double, Scene};
+use super::endpoints::Reserved;
 use super::entity_tests::{BODY, RING, connect, entity, flood, listen, take, with_rings};
 use super::identity::Identity;
-use super::places::Reserved;
 use super::pool::SlotPool;
 use super::{Application, ApplicationId};
 use crate::census::Census;

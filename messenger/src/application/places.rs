@@ -1,67 +1,19 @@
-//! Which application an accepted connection goes to: those that listen at one address share what is
-//! accepted there, evenly.
+//! Connections that are accepted for applications: each gets a slot of one of those that listen there.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use mio::net::TcpStream;
 use vmsgr_reactor::Token;
 
 use super::conduit::Conduit;
+use super::endpoints::{Endpoint, Reserved};
+use super::heard::Heard;
 use super::lane::Lane;
-use super::registry::Heard;
-use super::shared::Application;
 use crate::connection::{Connection, Role};
 use crate::ids::ApplicationId;
 use crate::ids::JobId;
 use crate::message::Adopted;
 use crate::worker::{Begun, Worker, WorkerCore};
-
-/// A slot that is taken for a connection on its way.
-#[derive(Debug, Clone)]
-pub(crate) struct Reserved {
-    pub(crate) application: Arc<Application>,
-    pub(crate) slot: u32,
-    /// The application's number for its listen job.
-    pub(crate) job: u64,
-}
-
-/// The applications that listen at one address, as one core knows them.
-#[derive(Debug, Default)]
-pub(crate) struct Endpoints {
-    all: Vec<Endpoint>,
-    /// Who is first among equals next.
-    next: usize,
-}
-
-#[derive(Debug)]
-struct Endpoint {
-    lane: Rc<Lane>,
-    job: u64,
-}
-
-impl Endpoints {
-    /// Takes a slot of the application that has the fewest connections.
-    fn reserve(&mut self, core: usize) -> Option<Reserved> {
-        let count = self.all.len();
-        let start = self.next;
-        let mut order: Vec<usize> = (0..count).map(|n| (start + n) % count).collect();
-        order.retain(|&index| self.all[index].lane.is_attached());
-        order.sort_by_key(|&index| self.all[index].lane.application.slots.taken());
-        for index in order {
-            let Endpoint { lane, job } = &self.all[index];
-            if let Some(slot) = lane.application.slots.reserve(core) {
-                self.next = (index + 1) % count;
-                return Some(Reserved {
-                    application: Arc::clone(&lane.application),
-                    slot,
-                    job: *job,
-                });
-            }
-        }
-        None
-    }
-}
 
 impl Worker {
     /// An application listens where a job of ours listens.
@@ -75,7 +27,7 @@ impl Worker {
         let Some(lane) = self.lane_of(application) else { return };
         let Some(Begun::Listener(token)) = self.jobs.get(&listener).copied() else { return };
         if let Some(state) = core.listener_state_mut(token) {
-            state.endpoints.all.push(Endpoint { lane, job });
+            state.endpoints.join(Endpoint { lane, job });
         }
         self.waiting.retain(|waiting| *waiting != token);
         core.resume_listener(token);
@@ -92,8 +44,7 @@ impl Worker {
     ) {
         let Some(Begun::Listener(token)) = self.jobs.get(&listener).copied() else { return };
         if let Some(state) = core.listener_state_mut(token) {
-            let stays = |it: &Endpoint| it.lane.application.id != from || it.job != job;
-            state.endpoints.all.retain(stays);
+            state.endpoints.quit(from, job);
         }
     }
 
@@ -172,10 +123,12 @@ impl Worker {
 mod tests {
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream as Blocking};
+    use std::sync::Arc;
 
     use vmsgr_reactor::{Budget, Doorbell, Loop, SpinPolicy, mesh};
 
     use super::*;
+    use crate::application::Application;
     use crate::application::allowance::Allowance;
     use crate::application::lane::Held;
     use crate::application::pool::SlotPool;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::endpoints::Reserved;
 use super::fault::Fault;
-use super::places::Reserved;
 use super::served::{Listen, Listened};
 use crate::bind::Bound;
 use crate::ids::ApplicationId;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use super::attachment::Attachment;
 use super::caller::Caller;
 use super::double::{Double, Scene, attachment, echoes, peer};
 use super::messages;
-use super::registry::Attachment;
 use crate::job::Event;
 use crate::shm::layout::Slot;
 use crate::shm::sync::Ordering;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use vmsgr_reactor::Doorbell;
 
+use super::attachment::Attachment;
 use super::identity::Identity;
-use super::registry::Attachment;
 use super::shared::Application;
 use crate::ids::{ApplicationId, JobId};
 use crate::shm::Permissions;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::attachment::Attachment;
 use super::caller::Caller;
 use super::double::{Double, Scene, attachment};
 use super::entity_tests::{entity, listen};
-use super::registry::Attachment;
 use crate::msgr2::Policy;
 use crate::shm::entity::{Entity, EntityName, EntityPolicy};
 use crate::shm::job::{Asked, Told};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::attachment::Attachment;
 use super::double::{Double, Scene, attachment, echoes, peer};
-use super::registry::Attachment;
 use super::requests::LISTENERS;
 use crate::shm::job::{Asked, Notice, Told};
 use crate::shm::status::State;
