@@ -5,6 +5,7 @@
 
 mod man_page;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser, ValueEnum, value_parser};
 use clap_complete::{Shell, generate};
 use std::ffi::OsString;
@@ -50,13 +51,24 @@ pub fn read<T: Parser>(
     manual: &Manual,
 ) -> Result<Asked<T>, clap::Error> {
     let mut command = with_option(T::command());
-    let mut matches = command.clone().try_get_matches_from(line)?;
+    let matches = command.clone().try_get_matches_from(line);
+    let mut matches = matches.map_err(|error| with_subcommands(error, &command))?;
     if let Some(&what) = matches.get_one(OPTION) {
         return Ok(Asked::Print(text(what, command, manual)));
     }
     T::from_arg_matches_mut(&mut matches)
         .map(Asked::Run)
         .map_err(|error| error.format(&mut command))
+}
+
+/// Who asks for a subcommand that there is not is told those that there are.
+fn with_subcommands(mut error: clap::Error, command: &Command) -> clap::Error {
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+        let tip = format!("subcommands are {}", names.join(", "));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// Where it is given, nothing else may be, and so nothing else must be.

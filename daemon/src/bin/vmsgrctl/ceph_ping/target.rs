@@ -37,6 +37,8 @@ pub enum Mistake {
          them: [v2:HOST:PORT/NONCE,v1:HOST:PORT/NONCE]"
     )]
     Form,
+    #[error("a URL is no address; write HOST:PORT, or v2:HOST:PORT/0 as Ceph has it")]
+    Url,
     #[error("an IPv6 address is written in brackets: [::1], [::1]:3300 or v2:[::1]:3300/0")]
     Brackets,
     #[error("a port is 1 to 65535; without one it is {MONITOR_PORT}")]
@@ -56,6 +58,9 @@ impl FromStr for Target {
     type Err = Mistake;
 
     fn from_str(text: &str) -> Result<Self, Mistake> {
+        if text.contains("://") {
+            return Err(Mistake::Url);
+        }
         if text.starts_with("[v1:") || text.starts_with("[v2:") {
             return of_list(text);
         }
@@ -161,6 +166,7 @@ mod tests {
         for (mistake, texts) in [
             (Form, &["", ":1", "[]:1", "v2:", "[10.0.0.1]", "any:10.0.0.1:0/7", "[v2:h:1/0"][..]),
             (Form, &["[v2:h:1/0]:3300", "[v2:h:1/0,]", "[v2:h:1/0,any:h:0/7]", "a]:1"]),
+            (Url, &["http://h:1", "https://h", "msgr2://[::1]:3300/0"]),
             (Brackets, &["::1", "fe80::1", "v2:::1/0", "[v2:fe80::1:3300/0]"]),
             (Port, &["h:", "h:0", "h:65536", "h:99999", "[::1]:x", "v2:h:99999/1"]),
             (Nonce, &["h:1/", "h:1/x", "v2:h:1/4294967296", "h:1/-1"]),
@@ -173,6 +179,7 @@ mod tests {
         }
         for (mistake, hint) in [
             (Form, "[v2:HOST:PORT/NONCE,v1:HOST:PORT/NONCE]"),
+            (Url, "HOST:PORT, or v2:HOST:PORT/0"),
             (Brackets, "[::1]:3300"),
             (Port, "1 to 65535"),
             (Nonce, "0 to 4294967295"),

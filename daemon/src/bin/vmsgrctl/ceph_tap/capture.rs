@@ -25,19 +25,23 @@ struct Interface {
     resolution: u64,
 }
 
+/// What to do without a capture.
+const MAKE_ONE: &str = "make one with tcpdump -s 0 -w FILE tcp port PORT";
+
 /// Shows every packet of a capture; what is wrong with the capture, if it is.
 pub fn read(file: impl Read + Send, mut see: impl FnMut(Packet<'_>)) -> Result<(), String> {
     let wrong = |error: PcapError<&[u8]>| match error {
-        PcapError::Eof => "it is empty".to_owned(),
-        PcapError::HeaderNotRecognized => {
-            "it is neither pcap nor pcapng, as tcpdump -w writes".to_owned()
-        }
         PcapError::UnexpectedEof => "it ends within a packet".to_owned(),
         PcapError::ReadError => "it cannot be read to its end".to_owned(),
         PcapError::BufferTooSmall => format!("it has a packet of more than {LARGEST} bytes"),
         _ => "it is damaged".to_owned(),
     };
-    let mut reader = create_reader(LARGEST, file).map_err(wrong)?;
+    let mut reader = create_reader(LARGEST, file).map_err(|error| match error {
+        PcapError::Eof => format!("it is empty; {MAKE_ONE}"),
+        PcapError::ReadError => wrong(error),
+        // However it fails, nothing has been recognised; what is shorter than a header, neither.
+        _ => format!("it is no capture, neither pcap nor pcapng; {MAKE_ONE}"),
+    })?;
     let mut interfaces = Vec::new();
     loop {
         let offset = match reader.next() {

@@ -13,6 +13,7 @@ use self::connections::{Connections, Said};
 use self::table::Table;
 use crate::tap_report;
 use serde_json::json;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -52,6 +53,9 @@ Exit codes:
   1  the capture is damaged, or is none; what was read of it before is shown
   2  bad command line, or the file cannot be opened or is a directory";
 
+/// The file that stands for it.
+const STANDARD_INPUT: &str = "-";
+
 /// Connections about which something is said one by one.
 const MOST_SAID: u64 = 20;
 
@@ -60,7 +64,7 @@ pub fn run(args: &Args) -> ExitCode {
     let file = match open(&args.file) {
         Ok(file) => file,
         Err(error) => {
-            eprintln!("vmsgrctl: {}: {error}", args.file.display());
+            eprintln!("vmsgrctl: {}: {error}", name(&args.file));
             return ExitCode::from(2);
         }
     };
@@ -92,15 +96,23 @@ pub fn run(args: &Args) -> ExitCode {
     match read {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("vmsgrctl: {}: {reason}", args.file.display());
+            eprintln!("vmsgrctl: {}: {reason}", name(&args.file));
             ExitCode::FAILURE
         }
     }
 }
 
+/// What messages call it.
+fn name(path: &Path) -> Cow<'_, str> {
+    match path == Path::new(STANDARD_INPUT) {
+        true => "standard input".into(),
+        false => path.to_string_lossy(),
+    }
+}
+
 /// The capture, or standard input. A folder can be opened, too, but not read.
 fn open(path: &Path) -> io::Result<File> {
-    let file = match path == Path::new("-") {
+    let file = match path == Path::new(STANDARD_INPUT) {
         true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
         false => File::open(path)?,
     };

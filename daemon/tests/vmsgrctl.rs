@@ -1,0 +1,63 @@
+//! The built tool, as far as a user meets it who has made a mistake.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+fn vmsgrctl(words: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmsgrctl"));
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    // Who refuses its command line does not wait for input.
+    let _ = process.stdin.take().unwrap().write_all(input);
+    process.wait_with_output().unwrap()
+}
+
+/// What it says to stderr when it ends with this code, having said nothing else.
+fn refused(words: &[&str], input: &[u8], code: i32) -> String {
+    let output = vmsgrctl(words, input);
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+    assert!(output.stdout.is_empty(), "{words:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn what_is_no_capture_is_told_how_to_make_one() {
+    // Shorter than a header of either kind, and longer.
+    for input in ["hello\n", &"no packets ".repeat(1000)] {
+        let said = refused(&["ceph-tap", "-"], input.as_bytes(), 1);
+        let wanted = "vmsgrctl: standard input: it is no capture, neither pcap nor pcapng; make one \
+                      with tcpdump -s 0 -w FILE tcp port PORT\n";
+        assert_eq!(said, wanted);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(input.as_bytes()).unwrap();
+        let path = file.path().to_str().unwrap();
+        let said = refused(&["ceph-tap", path], b"", 1);
+        assert_eq!(said, wanted.replace("standard input", path));
+    }
+    let said = refused(&["ceph-tap", "-"], b"", 1);
+    assert!(said.starts_with("vmsgrctl: standard input: it is empty; make one with"), "{said}");
+}
+
+#[test]
+fn a_url_is_no_address() {
+    for url in ["http://127.0.0.1:1", "v2://127.0.0.1:3300/0"] {
+        let said = refused(&["ceph-ping", url], b"", 2);
+        assert!(said.contains("a URL is no address; write HOST:PORT, or v2:HOST:PORT/0"), "{said}");
+        assert!(said.contains(url) && !said.contains("nonce"), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_there_is_not_is_told_the_range() {
+    let said = refused(&["ceph-ping", "127.0.0.1:70000"], b"", 2);
+    assert!(said.contains("a port is 1 to 65535"), "{said}");
+}
+
+#[test]
+fn who_asks_for_an_unknown_subcommand_is_told_those_that_there_are() {
+    let said = refused(&["foo"], b"", 2);
+    assert!(said.contains("unrecognized subcommand 'foo'"), "{said}");
+    assert!(said.contains("subcommands are ceph-ping, ceph-tap\n"), "{said}");
+    let said = refused(&["ceph-pin"], b"", 2);
+    assert!(said.contains("'ceph-ping'") && said.contains("subcommands are"), "{said}");
+}
