@@ -51,6 +51,9 @@ const MAX_SILENT_OF_ONE: usize = 16;
 /// Applications that are accepted in one turn.
 const ACCEPTS: usize = 16;
 
+/// What to do where the socket cannot be.
+const WAY_OUT: &str = "name another with --socket PATH, or have no applications: --socket none";
+
 /// How long to wait when there was no descriptor for an application: nobody says when there is.
 const EXHAUSTED: Duration = Duration::from_millis(250);
 
@@ -73,6 +76,7 @@ pub fn bind(settings: &ApplicationSettings) -> Result<Bound, Refusal> {
         AttachSocket::At(path) => match SocketFile::bind(path, for_everybody) {
             Ok(bound) => (Some(bound), None),
             Err(reason) => {
+                let reason = format_args!("{reason}; {WAY_OUT}");
                 return Err(Refusal::new(format_args!("socket {}", path.display()), reason));
             }
         },
@@ -123,9 +127,7 @@ impl Applications {
         if let Some(reason) = bound.warning {
             let path = default_path();
             let path = path.display();
-            log::warn!(
-                "applications cannot attach: {path}: {reason}; --socket names another path, or none"
-            );
+            log::warn!("applications cannot attach: {path}: {reason}; {WAY_OUT}");
         }
         if let Some((file, socket)) = &bound.socket {
             log::info!("applications attach at {}", file.path().display());

@@ -286,7 +286,11 @@ fn the_socket_of_a_dead_daemon_is_replaced_and_that_of_a_live_one_is_not() {
     assert_eq!(refusal.code, Some(2), "{refusal:#?}");
     assert!(refusal.stdout.is_empty(), "nothing is served: {refusal:#?}");
     let [line] = &refusal.stderr[..] else { panic!("not one line: {refusal:#?}") };
-    let expected = format!("socket {}: another vmsgrd serves applications there", path.display());
+    let expected = format!(
+        "socket {}: another vmsgrd serves applications there; name another with --socket PATH, or \
+         have no applications: --socket none",
+        path.display()
+    );
     assert!(line.ends_with(&expected), "{line}");
     attached(&path);
 

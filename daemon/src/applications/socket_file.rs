@@ -112,7 +112,7 @@ fn lock(path: &Path) -> Result<Flock<File>, String> {
 fn remove_dead(path: &Path, address: &SockAddr) -> Result<(), String> {
     let file = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     if !file.file_type().is_socket() {
-        return Err("it is there and is not a socket; remove it".to_owned());
+        return Err("it is there and is not a socket".to_owned());
     }
     // The only way to learn whether somebody listens.
     let tried = open().and_then(|socket| socket.connect(address));
@@ -206,12 +206,12 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("s");
         fs::write(&path, "precious").unwrap();
-        assert_eq!(refused(&path), "it is there and is not a socket; remove it");
+        assert_eq!(refused(&path), "it is there and is not a socket");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         // A link is not followed either.
         let link = folder.path().join("l");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert_eq!(refused(&link), "it is there and is not a socket; remove it");
+        assert_eq!(refused(&link), "it is there and is not a socket");
         let folder = folder.path().join("no/such/s");
         assert!(refused(&folder).contains("no/such cannot be made: "), "{}", refused(&folder));
     }
