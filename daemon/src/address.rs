@@ -16,21 +16,35 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     }
     let malformed = || format!("'{text}' is not an address; {FORM}");
     let (host, port) = text.rsplit_once(':').ok_or_else(malformed)?;
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    // With a port that there is it would be an address.
+    if is_number && port.parse::<u16>().is_err() && is_ip(host) {
+        return Err(no_port(text, port));
+    }
     // A host that still holds a colon or a bracket is a malformed IPv6 address; a host of digits
     // and dots is a malformed IPv4 address, which the resolver would read as something else
     // (`127.1` as 127.0.0.1).
     let is_name = !host.is_empty()
         && !host.contains([':', '[', ']', ' ', '/'])
         && !host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if !is_name || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !is_name || !is_number {
         return Err(malformed());
     }
-    let port: u16 = port.parse().map_err(|_| malformed())?;
+    let port: u16 = port.parse().map_err(|_| no_port(text, port))?;
     let unresolved = |error| format!("host '{host}' cannot be resolved: {error}");
     let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(unresolved)?.collect();
     let ipv4 = addresses.iter().find(|address| address.is_ipv4());
     let address = ipv4.or(addresses.first());
     address.copied().ok_or_else(|| format!("host '{host}' has no address"))
+}
+
+/// Whether an address with this host is one, whatever its port.
+fn is_ip(host: &str) -> bool {
+    format!("{host}:0").parse::<SocketAddr>().is_ok()
+}
+
+fn no_port(text: &str, port: &str) -> String {
+    format!("there is no port {port}, which '{text}' has; write 0 to 65535 (0: any free port)")
 }
 
 #[cfg(test)]
@@ -57,17 +71,33 @@ mod tests {
             "[::1]",
             "[::1:7400",
             "127.0.0.1:",
-            "127.0.0.1:65536",
             "127.0.0.1:-1",
             "127.0.0.1:+1",
             "localhost:http",
             "127.1:80",
             "1.2.3.4.5:80",
             "127.0.0.1:80/tcp",
+            "localhost:",
+            "1.2.3.4.5:70000",
+            "::1:70000",
         ] {
             let error = listen_address(text).unwrap_err();
             assert!(error.starts_with(&format!("'{text}' is not")), "{error}");
             assert!(error.contains("127.0.0.1:7400"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_there_is_not_is_named_with_the_range() {
+        for (text, port) in [
+            ("127.0.0.1:65536", "65536"),
+            ("127.0.0.1:70000", "70000"),
+            ("[::1]:99999999999999999999", "99999999999999999999"),
+            ("no-such-host.invalid:70000", "70000"),
+        ] {
+            let error = listen_address(text).unwrap_err();
+            assert!(error.starts_with(&format!("there is no port {port}, which '{text}'")));
+            assert!(error.contains("0 to 65535 (0: any free port)"), "{error}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::manual::MANUAL;
 use crate::ranges::{DRAIN_TIMEOUT, MAX_CONNECTIONS, MAX_HELD};
 use crate::refusal::Refusal;
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -105,7 +105,7 @@ impl Args {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                     Ok(Asked::Print(error.render().to_string()))
                 }
-                _ => Err(refusal(&error)),
+                _ => Err(refusal(error)),
             },
         }
     }
@@ -152,7 +152,10 @@ fn given(option: &'static str, text: &Option<String>) -> Option<Given> {
 }
 
 /// clap's message, tips included, without the usage, on one line.
-fn refusal(error: &clap::Error) -> Refusal {
+fn refusal(mut error: clap::Error) -> Refusal {
+    if let Some(tip) = way_out(&error) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let message: Vec<_> = lines
@@ -160,6 +163,19 @@ fn refusal(error: &clap::Error) -> Refusal {
         .map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: "))
         .collect();
     Refusal::plain(format_args!("{}; see vmsgrd --help", message.join("; ")))
+}
+
+/// The option of what was written without one.
+fn way_out(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument || word.starts_with('-') {
+        return None;
+    }
+    Some(match word {
+        word if word.contains('=') => format!("to listen: --listen {word}"),
+        word if word.ends_with(".toml") => format!("for a configuration file: --config {word}"),
+        _ => "to listen: --listen ADDR=SERVICE".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -198,7 +214,9 @@ pub mod tests {
             (&["--core-mask"], "a value is required for '--core-mask <MASK>'"),
             (&["--check", "--check"], "'--check' cannot be used multiple times"),
             (&["--placement", "balanced", "--placement", "reuseport"], "multiple times"),
-            (&["echo"], "unexpected argument 'echo' found"),
+            (&["echo"], "unexpected argument 'echo' found; to listen: --listen ADDR=SERVICE;"),
+            (&["127.0.0.1:0=echo"], "found; to listen: --listen 127.0.0.1:0=echo;"),
+            (&["v.toml"], "found; for a configuration file: --config v.toml;"),
         ] {
             let text = read(words).unwrap_err().to_string();
             assert!(text.contains(part) && text.ends_with("; see vmsgrd --help"), "{text}");

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `given` is a value as somebody wrote it and where; `ranges` are the numbers that can be set;
-//! `listeners` and `address` are about where to listen, `allow` about who may attach; `refusal` is why the daemon does not start.
+//! `listeners` and `address` are about where to listen, `unbound` what to do when that cannot be, `allow` about who may attach; `refusal` is why the daemon does not start.
 //! `log_writer` is the thread that log lines go through, `report` are the counters, `tap_report` what taps have seen.
 //! `generate` makes the man page, to which `manual` adds what the help leaves out, and the completions.
 
@@ -30,6 +30,7 @@ mod log_writer;
 mod logging;
 mod manual;
 mod merge;
+mod mistake;
 mod notify;
 mod probe;
 mod ranges;
@@ -39,6 +40,7 @@ mod run;
 mod settings;
 mod signals;
 mod tap_report;
+mod unbound;
 
 use crate::args::Args;
 use crate::config::File;

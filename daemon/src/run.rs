@@ -11,6 +11,7 @@ use crate::refusal::Refusal;
 use crate::report::{Reports, Told};
 use crate::settings::{ListenSettings, Settings};
 use crate::signals::{Signal, Signals};
+use crate::unbound;
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -58,9 +59,12 @@ pub fn bind(settings: &Settings) -> Result<Listeners, Refusal> {
     let cores = settings.core_mask.cores().len();
     let bind = |listen: &ListenSettings| {
         let options = socket_options(settings, listen.backlog);
-        Bound::bind(listen.address, cores, &options)
-            .map(|bound| (bound, listen.clone()))
-            .map_err(|error| Refusal::new(format_args!("listen {}", listen.address), error))
+        Bound::bind(listen.address, cores, &options).map(|bound| (bound, listen.clone())).map_err(
+            |error| {
+                let reason = unbound::explained(&error, listen.address);
+                Refusal::new(format_args!("listen {}", listen.address), reason)
+            },
+        )
     };
     let bound: Listeners = settings.listen.iter().map(bind).collect::<Result<_, _>>()?;
     // Port 0 may have become one that a relay goes to.

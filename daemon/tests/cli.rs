@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Output, Stdio};
@@ -105,6 +106,11 @@ fn a_bad_command_line_is_one_line_and_exit_code_2() {
         (&["--socket", ""], "--socket: '' is not a path", "'none' for no applications"),
         (&["--log-level", "loud"], "--log-level: there is no log level 'loud'", "off, error"),
         (&["-l", "127.0.0.1=echo"], "--listen: '127.0.0.1' is not an address", "HOST:PORT"),
+        (
+            &["-l", "127.0.0.1:70000=echo"],
+            "--listen: there is no port 70000, which '127.0.",
+            "0 to 65535",
+        ),
         (&["-l", "127.0.0.1:1"], "--listen: '127.0.0.1:1' is not ADDR=SERVICE", "=echo"),
         (&["-l", "127.0.0.1:0=ehco"], "--listen: there is no service 'ehco'", "echo, discard"),
         (&["-l", "127.0.0.1:0=relay:x"], "--listen: relay upstream 'x'", "HOST:PORT"),
@@ -131,7 +137,7 @@ fn a_bad_command_line_is_one_line_and_exit_code_2() {
         (&["-c", "/no/such/file.toml"], "/no/such/file.toml: ", "No such file"),
         (&["--core-mask"], "a value is required for '--core-mask <MASK>'", "--help"),
         (&["--core-msk", "0x1"], "unexpected argument '--core-msk'", "'--core-mask'"),
-        (&["echo"], "unexpected argument 'echo'", "--help"),
+        (&["echo"], "unexpected argument 'echo' found; to listen: --listen ADDR=SERVICE", "--help"),
     ] {
         let line = refused(words);
         assert!(line.starts_with(start) && line.contains(part), "{words:?}: {line}");
@@ -146,7 +152,12 @@ fn a_bad_command_line_is_one_line_and_exit_code_2() {
 fn a_bad_configuration_is_one_line_with_its_place_and_exit_code_2() {
     const ECHO: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\nservice = \"echo\"\n";
     for (keys, start, part) in [
-        ("core_msk = \"0x1\"", "1:1: unknown field `core_msk`", "`core_mask`"),
+        ("core_msk = \"0x1\"", "1:1: unknown key `core_msk`; did you mean `core_mask`?", ""),
+        (
+            "xyz = 1",
+            "1:1: unknown key `xyz`; keys here are core_mask, ",
+            "connection, applications",
+        ),
         ("core_mask = \"4095\"", "1:13: core_mask: core 4095", "it may use"),
         ("core_mask = \"0x0\"", "1:13: core_mask: ", "empty"),
         ("placement = \"best\"", "1:13: placement: ", "balanced, reuseport"),
@@ -155,7 +166,7 @@ fn a_bad_configuration_is_one_line_with_its_place_and_exit_code_2() {
         ("drain_timeout_secs = 1.5", "1:22: drain_timeout_secs: 1.5 is not", "0 to 3600"),
         ("log_level = 3", "1:13: log_level: 3 is not a string", ""),
         ("[socket]\nbacklog = 65536", "2:11: socket.backlog: ", "1 to 65535"),
-        ("[socket]\nkeepalive = 1", "2:1: unknown field `keepalive`", "`keepalive_secs`"),
+        ("[socket]\nkeepalive = 1", "2:1: unknown key `keepalive`", "`keepalive_secs`"),
         ("[relay]\nconnect_timeout_ms = 0", "2:22: relay.connect_timeout_ms: ", "600000"),
         ("[relay]\nmark = -1", "2:8: relay.mark: ", "0 (none)"),
         ("[relay]\nsource = \"x\"", "2:10: relay.source: 'x' is not an IP address", ""),
@@ -172,7 +183,12 @@ fn a_bad_configuration_is_one_line_with_its_place_and_exit_code_2() {
             "10.0.0.0/8",
         ),
         ("max_connections = ", "1:19: ", ""),
-        ("[[listen]]\naddress = \"127.0.0.1:0\"", "1:1: missing field `service`", ""),
+        ("[[listen]]\naddress = \"127.0.0.1:0\"", "1:1: missing key `service`", ""),
+        (
+            "[[listen]]\naddress = \"[::1]:70000\"\nservice = \"echo\"",
+            "2:11: listen.address: there is no port 70000, which '[::1]:70000' has",
+            "0 to 65535",
+        ),
         (
             "[[listen]]\naddress = \"::1:1\"\nservice = \"echo\"",
             "2:11: listen.address: '::1:1' is not an address",
@@ -192,6 +208,29 @@ fn a_bad_configuration_is_one_line_with_its_place_and_exit_code_2() {
     let file = config(&format!("[relay]\nsource = \"192.0.2.1\"\n{ECHO}"));
     let line = refused(&["-c", file.path().to_str().unwrap()]);
     assert!(line.starts_with("relay.source: 192.0.2.1 cannot be bound to"), "{line}");
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_is_told_the_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let line = refused(&["-l", &format!("{address}=echo"), "--socket", "none"]);
+    assert!(line.starts_with(&format!("listen {address}: Address already in use")), "{line}");
+    let who = format!("ss -ltnp 'sport = :{}'", address.port());
+    assert!(line.contains("another port, or 0") && line.contains(&who), "{line}");
+    // No machine has it: 192.0.2.0/24 is for documentation (RFC 5737).
+    let line = refused(&["-l", "192.0.2.1:0=echo", "--socket", "none"]);
+    assert!(line.contains("an address of this machine (ip addr shows them)"), "{line}");
+}
+
+#[test]
+fn a_socket_that_cannot_be_made_is_told_the_way_out() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let line = refused(&["-l", "127.0.0.1:0=echo", "--socket", path]);
+    let way_out = "name another with --socket PATH, or have no applications: --socket none";
+    let wanted = format!("socket {path}: it is there and is not a socket; {way_out}");
+    assert_eq!(line, wanted);
 }
 
 /// A daemon whose service manager is this test; ready.
