@@ -9,18 +9,47 @@
 //! Kill it with SIGKILL under load and start it again: its connections go on where they were, and
 //! not a byte is lost or sent back twice.
 
+#[path = "arguments/mod.rs"]
+mod arguments;
+
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use clap::Parser;
 use vmsgr_messenger::client::{AttachOptions, ConnectionId, Endpoint, Event};
 
-const USAGE: &str = "usage: echo ADDRESS:PORT [--socket PATH] [--threads N] [--spin-us N]";
+use arguments::Attach;
+
+const EXAMPLE: &str = "\
+Example:
+  vmsgrd &
+  echo 127.0.0.1:7500 &
+  printf 'hello\\n' | nc -N 127.0.0.1 7500
+
+Exit codes:
+  1  it cannot attach or listen
+  2  bad command line";
+
+/// An echo whose sockets are a vmsgrd's.
+#[derive(Debug, Parser)]
+#[command(name = "echo", max_term_width = 100, after_help = EXAMPLE)]
+struct Arguments {
+    #[command(flatten)]
+    attach: Attach,
+    /// Threads, each with an endpoint of its own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// For how long each looks again before it sleeps, at most, in microseconds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    spin_us: u64,
+}
 
 fn main() -> ExitCode {
-    match run() {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("echo: {error}");
@@ -29,31 +58,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let mut address = None;
-    let (mut socket, mut threads, mut spin) = (None, 1, Duration::ZERO);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(USAGE);
-        match argument.as_str() {
-            "--socket" => socket = Some(value()?),
-            "--threads" => threads = value()?.parse()?,
-            "--spin-us" => spin = Duration::from_micros(value()?.parse()?),
-            other => address = Some(other.parse::<SocketAddr>().map_err(|_| USAGE)?),
-        }
-    }
-    let address = address.ok_or(USAGE)?;
-    let options = move |thread: usize| {
-        // Each thread has an endpoint of its own, and finds it again by its name.
-        let options = AttachOptions::new(format!("echo.{thread}")).spin(spin);
-        match &socket {
-            Some(path) => options.socket(path),
-            None => options,
-        }
-    };
-    let running: Vec<_> = (0..threads)
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { attach, threads, spin_us } = arguments;
+    let address = attach.address;
+    let running: Vec<_> = (0..*threads)
         .map(|thread| {
-            let options = options(thread);
+            // Each thread has an endpoint of its own, and finds it again by its name.
+            let options = attach.options(format!("echo.{thread}"));
+            let options = options.spin(Duration::from_micros(*spin_us));
             thread::spawn(move || echo(&options, address).map_err(|error| error.to_string()))
         })
         .collect();

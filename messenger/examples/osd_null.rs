@@ -11,27 +11,59 @@
 //! 4 MiB of zeros. Kill it and start it again: every operation that lay in a ring is answered
 //! exactly once.
 
+#[path = "arguments/mod.rs"]
+mod arguments;
+
 use std::collections::HashMap;
 use std::error::Error;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use clap::Parser;
 use vmsgr_messenger::client::{
-    AttachOptions, ConnectionId, Endpoint, EntityOptions, EntityPolicy, Event, Incoming, Message,
-    Messages, Progress, SendError,
+    ConnectionId, Endpoint, EntityOptions, EntityPolicy, Event, Incoming, Message, Messages,
+    Progress, SendError,
 };
 use vmsgr_messenger::msgr2::{self, EntityType, OsdNull};
 
-const USAGE: &str = "usage: osd_null ADDRESS:PORT [--socket PATH] [--id ID] [--object-bytes N] \
-                     [--spin-us N]";
+use arguments::Attach;
+
+const EXAMPLE: &str = "\
+Example:
+  vmsgrd &
+  osd_null 127.0.0.1:6800 &
+  vmsgrctl ceph-ping v2:127.0.0.1:6800/0
+  vmsgr-bench osd 127.0.0.1:6800 --depth 32
+      Kill osd_null and start it again meanwhile: what lay in a ring is answered exactly once
+
+Exit codes:
+  1  it cannot attach or listen
+  2  bad command line";
+
+/// A Ceph OSD that stores nothing, whose sockets and sessions are a vmsgrd's: every operation succeeds
+/// at once.
+#[derive(Debug, Parser)]
+#[command(name = "osd_null", max_term_width = 100, after_help = EXAMPLE)]
+struct Arguments {
+    #[command(flatten)]
+    attach: Attach,
+    /// Which OSD it is: osd.ID
+    #[arg(long, value_name = "ID", default_value = "0")]
+    id: String,
+    /// Size of every object
+    #[arg(long, value_name = "N", default_value_t = 4 << 20)]
+    object_bytes: u64,
+    /// For how long it looks again before it sleeps, at most, in microseconds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    spin_us: u64,
+}
 
 /// Operations that write up to nearly 128 KiB lie in a ring of this size; larger ones come in parts.
 const RING: u32 = 256 << 10;
 
 fn main() -> ExitCode {
-    match run() {
+    match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("osd_null: {error}");
@@ -40,26 +72,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let mut address = None;
-    let mut options = AttachOptions::new("osd_null").receive_ring(RING).send_ring(RING);
-    let (mut id, mut object_bytes) = ("0".to_owned(), 4 << 20);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(USAGE);
-        match argument.as_str() {
-            "--socket" => options = options.socket(value()?),
-            "--id" => id = value()?,
-            "--object-bytes" => object_bytes = value()?.parse()?,
-            "--spin-us" => options = options.spin(Duration::from_micros(value()?.parse()?)),
-            other => address = Some(other.parse::<SocketAddr>().map_err(|_| USAGE)?),
-        }
-    }
-    let address = address.ok_or(USAGE)?;
+fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { attach, id, object_bytes, spin_us } = arguments;
+    let options = attach.options("osd_null").receive_ring(RING).send_ring(RING);
+    let options = options.spin(Duration::from_micros(spin_us));
     let mut endpoint = Endpoint::attach(&options)?;
     let osd = EntityOptions::new(EntityType::OSD, id).policy(EntityPolicy::StatelessServer);
     let entity = endpoint.entity(&osd)?;
-    endpoint.listen_as(entity, address)?;
+    endpoint.listen_as(entity, attach.address)?;
     serve(endpoint, &mut Osd::new(object_bytes))
 }
 
@@ -163,5 +183,39 @@ impl Osd {
         }
         self.large.remove(&id.slot());
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_help_says_what_it_is_and_how_to_try_it() {
+        Arguments::command().debug_assert();
+        let help = Arguments::command().render_long_help().to_string();
+        for part in ["stores nothing", "--object-bytes", "vmsgrctl ceph-ping v2:", "Exit codes:"] {
+            assert!(help.contains(part), "{help}");
+        }
+    }
+
+    #[test]
+    fn who_has_no_daemon_is_told_how_to_start_one() {
+        let line = ["osd_null", "127.0.0.1:0", "--socket", "/nonexistent/s"];
+        let error = run(Arguments::parse_from(line)).unwrap_err().to_string();
+        assert!(error.contains("start one with `vmsgrd --socket /nonexistent/s`"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_is_told_what_is_allowed() {
+        for (word, part) in [
+            ("127.0.0.1:70000", "a port to 65535"),
+            ("127.0.0.1", "ADDRESS:PORT"),
+            ("--object=1", "'--object-bytes'"),
+        ] {
+            let error = Arguments::try_parse_from(["osd_null", word]).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains(part), "{error}");
+        }
     }
 }

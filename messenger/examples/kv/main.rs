@@ -14,26 +14,56 @@
 //! `answer.rs` writes what is answered, `session.rs` is one connection, and this file the loop.
 
 mod answer;
+#[path = "../arguments/mod.rs"]
+mod arguments;
 mod command;
 mod request;
 mod session;
 mod store;
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use vmsgr_messenger::client::{AttachOptions, ConnectionId, Endpoint, Event};
+use clap::Parser;
+use vmsgr_messenger::client::{ConnectionId, Endpoint, Event};
 
+use arguments::Attach;
 use session::{RING, Scratch, Session};
 use store::Store;
 
-const USAGE: &str = "usage: kv ADDRESS:PORT [--socket PATH] [--maxmemory BYTES] [--slots N]";
+const EXAMPLE: &str = "\
+Example:
+  vmsgrd &
+  kv 127.0.0.1:7402 &
+  redis-cli -p 7402 set answer 42
+  redis-benchmark -p 7402 -q -P 16 -t set,get,incr
+      Kill kv with SIGKILL and start it again meanwhile: its clients stay connected
+
+Exit codes:
+  1  it cannot attach or listen
+  2  bad command line";
+
+/// A small key-value server that speaks the Redis protocol, and whose sockets are a vmsgrd's.
+///
+/// What it holds is gone when it ends; its connections are not, if it is started again in time.
+#[derive(Debug, Parser)]
+#[command(name = "kv", max_term_width = 100, after_help = EXAMPLE)]
+struct Arguments {
+    #[command(flatten)]
+    attach: Attach,
+    /// Bytes that keys and values may take
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    maxmemory: usize,
+    /// Connections at the same time
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    slots: u32,
+}
 
 fn main() -> ExitCode {
-    match run() {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kv: {error}");
@@ -42,25 +72,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let mut address = None;
-    let mut options = AttachOptions::new("kv").receive_ring(RING).send_ring(RING);
-    let mut maxmemory = 256 << 20;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(USAGE);
-        match argument.as_str() {
-            "--socket" => options = options.socket(value()?),
-            "--maxmemory" => maxmemory = value()?.parse()?,
-            "--slots" => options = options.slots(value()?.parse()?),
-            other => address = Some(other.parse::<SocketAddr>().map_err(|_| USAGE)?),
-        }
-    }
-    let address = address.ok_or(USAGE)?;
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { attach, maxmemory, slots } = arguments;
+    let options = attach.options("kv").receive_ring(RING).send_ring(RING).slots(*slots);
     let mut endpoint = Endpoint::attach(&options)?;
-    endpoint.listen(address)?;
-    Server { endpoint, store: Store::new(maxmemory), sessions: Vec::new(), scratch: Scratch::new() }
-        .run()
+    endpoint.listen(attach.address)?;
+    Server {
+        endpoint,
+        store: Store::new(*maxmemory),
+        sessions: Vec::new(),
+        scratch: Scratch::new(),
+    }
+    .run()
 }
 
 struct Server {
@@ -129,5 +152,40 @@ impl Server {
             connection.close();
         }
         self.sessions[id.slot()].end(&mut self.store);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_help_says_what_it_is_and_how_to_try_it() {
+        Arguments::command().debug_assert();
+        let help = Arguments::command().render_long_help().to_string();
+        for part in ["Redis protocol", "--maxmemory", "--slots", "redis-cli -p 7402", "Exit codes:"]
+        {
+            assert!(help.contains(part), "{help}");
+        }
+    }
+
+    #[test]
+    fn who_has_no_daemon_is_told_how_to_start_one() {
+        let line = ["kv", "127.0.0.1:0", "--socket", "/nonexistent/s"];
+        let error = run(&Arguments::parse_from(line)).unwrap_err().to_string();
+        assert!(error.contains("start one with `vmsgrd --socket /nonexistent/s`"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_is_told_what_is_allowed() {
+        for (word, part) in [
+            ("127.0.0.1:70000", "a port to 65535"),
+            ("127.0.0.1", "ADDRESS:PORT"),
+            ("--slot=1", "'--slots'"),
+        ] {
+            let error = Arguments::try_parse_from(["kv", word]).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains(part), "{error}");
+        }
     }
 }

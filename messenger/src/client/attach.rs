@@ -23,6 +23,9 @@ pub(super) fn attach(options: &AttachOptions) -> Result<(Welcome, Lanes), Attach
         match shm::attach(&path, &options.hello, options.patience) {
             Ok(attached) => return connect(attached, &path),
             Err(error) => match explain(error, path) {
+                // Where nothing is at all, what matters is where a daemon of ours would be.
+                AttachError::NoDaemon { cause, .. }
+                    if nobody.is_some() && cause.kind() == io::ErrorKind::NotFound => {}
                 error @ AttachError::NoDaemon { .. } => nobody = Some(error),
                 error => return Err(error),
             },

@@ -16,7 +16,7 @@ pub enum AttachError {
         path = path.display()
     )]
     NoDaemon {
-        /// The socket that was tried last.
+        /// The socket that was tried: of several the last one that is there, or else the first.
         path: PathBuf,
         /// What connecting to it said.
         cause: io::Error,
@@ -28,7 +28,7 @@ pub enum AttachError {
         path: PathBuf,
     },
     /// What is asked for is out of its range.
-    #[error("cannot ask for this: {0}")]
+    #[error(transparent)]
     Options(#[from] HelloError),
     /// The daemon does not want this application.
     #[error("vmsgrd refuses: {0}")]
