@@ -28,7 +28,12 @@ Examples:
   vmsgr-bench frames
   vmsgr-bench hand-over --core 0
   vmsgr-bench compare before/results.json after/results.json
-  vmsgr-bench merge monday/results.json tuesday/results.json --out figures";
+  vmsgr-bench merge monday/results.json tuesday/results.json --out figures
+
+Exit codes:
+  0  done; figures and verdicts inform, and never make it fail
+  1  failed or interrupted: nothing was measured, or not all of it
+  2  bad command line, or what it names cannot be used: a core, a process, a program, a file";
 
 /// Puts a load on an echo server and measures it, alone or beside others.
 #[derive(Debug, Parser)]
@@ -114,10 +119,10 @@ pub struct Frames {
 #[derive(Debug, Args)]
 pub struct HandOver {
     /// Core that the two share
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = core, allow_negative_numbers = true)]
     pub core: usize,
     /// Bytes of a message that is copied from one ring to another, at most 4 MiB
-    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4 << 20), allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = operation, allow_negative_numbers = true)]
     pub size: u32,
     /// Rounds, of which the median counts
     #[arg(long, default_value_t = 9, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
@@ -152,20 +157,20 @@ pub struct Load {
     #[arg(long, conflicts_with_all = ["depth", "slow", "rate"])]
     pub churn: bool,
     /// Connections besides that send and do not read
-    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = within::<0, MANY>, allow_negative_numbers = true)]
     pub slow: usize,
     /// Send R messages a second, whatever comes back; latency counts from when each was due
     #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second, allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// Process whose CPU time, context switches and system calls are counted: the server. The last
     /// for 0.3 s after the rest, as root by tracepoints, else by strace
-    #[arg(long)]
+    #[arg(long, value_parser = process, allow_negative_numbers = true)]
     pub pid: Option<u32>,
     /// Compare every byte that comes back with what was sent
     #[arg(long)]
     pub verify: bool,
     /// Core to run on
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = core, allow_negative_numbers = true)]
     pub core: Option<usize>,
     /// Write what was measured to a file as well
     #[arg(long, value_name = "FILE")]
@@ -185,7 +190,7 @@ pub struct Osd {
     #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub depth: usize,
     /// Bytes that an operation writes or reads, at most 4 MiB
-    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4 << 20), allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = operation, allow_negative_numbers = true)]
     pub size: u32,
     /// How long to measure, after 0.3 s of warm-up
     #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
@@ -199,10 +204,10 @@ pub struct Osd {
     pub rate: Option<f64>,
     /// Process whose CPU time, context switches and system calls are counted: the server. The last
     /// for 0.3 s after the rest, as root by tracepoints, else by strace
-    #[arg(long)]
+    #[arg(long, value_parser = process, allow_negative_numbers = true)]
     pub pid: Option<u32>,
     /// Core to run on
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = core, allow_negative_numbers = true)]
     pub core: Option<usize>,
     /// Write what was measured to a file as well
     #[arg(long, value_name = "FILE")]
@@ -226,14 +231,14 @@ pub struct Suite {
     pub quick: bool,
     /// How often a sample is taken at most until nothing disturbs it: on a machine that others
     /// use, fewer make the run end
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100), allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 5, value_parser = attempts, allow_negative_numbers = true)]
     pub attempts: u32,
     /// What the servers do
     #[arg(long, default_value = "all")]
     pub kind: Kinds,
     /// Core of the application behind a daemon or proxy: that of the servers or that of the load
     /// generator [default: each in turn]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = core, allow_negative_numbers = true)]
     pub app_core: Option<usize>,
     /// Workloads, separated by commas [default: all]
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
@@ -255,10 +260,10 @@ pub struct Place {
     #[arg(long, value_name = "PATH")]
     pub vmsgrd: Option<PathBuf>,
     /// Core of the servers
-    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = core, allow_negative_numbers = true)]
     pub server_core: usize,
     /// Core of the load generator
-    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = core, allow_negative_numbers = true)]
     pub load_core: usize,
 }
 
@@ -339,14 +344,15 @@ pub struct Serve {
     /// Where the daemon takes applications, for app-shm [default: as vmsgrd has it]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Bytes of each ring of app-shm, and of each read of app-epoll; a power of two
-    #[arg(long, value_name = "N", default_value_t = 64 * 1024, allow_negative_numbers = true)]
+    /// Bytes of each ring of app-shm, and of each read of app-epoll: a power of two from 4096 to
+    /// 16777216
+    #[arg(long, value_name = "N", default_value_t = 64 * 1024, value_parser = ring, allow_negative_numbers = true)]
     pub ring_bytes: u32,
-    /// For how long app-shm looks again before it sleeps, at most
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=10_000), allow_negative_numbers = true)]
+    /// For how long app-shm looks again before it sleeps, at most: 0 to 10000
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = microseconds, allow_negative_numbers = true)]
     pub spin_us: u64,
     /// Core to run on
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = core, allow_negative_numbers = true)]
     pub core: Option<usize>,
 }
 
@@ -391,7 +397,7 @@ pub enum Listen {
 fn listen(text: &str) -> Result<Listen, String> {
     match text.strip_prefix("unix:") {
         Some(path) => Ok(Listen::Unix(path.into())),
-        None => address(text).map(Listen::Network),
+        None => resolved(text, 0).map(Listen::Network),
     }
 }
 
@@ -406,18 +412,66 @@ impl Builtin {
     }
 }
 
+/// Where somebody listens.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let wanted = |error| format!("{error}; wanted is HOST:PORT, with a port from 0 to 65535");
-    let mut found = text.to_socket_addrs().map_err(wanted)?;
-    found.next().ok_or_else(|| "no address found".to_owned())
+    resolved(text, 1)
+}
+
+/// An address of which the port has this value at least: only who listens can ask for any port.
+fn resolved(text: &str, least: u16) -> Result<SocketAddr, String> {
+    let form = format!("write HOST:PORT, with a port from {least} to 65535");
+    if text.contains("://") {
+        return Err(format!("a URL is no address; {form}"));
+    }
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    if port.is_none_or(|port| port < least) {
+        return Err(form);
+    }
+    let mut found = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    found.next().ok_or_else(|| "it has no address".to_owned())
 }
 
 /// At least one: what is counted is made room for.
 fn up_to<const MOST: usize>(text: &str) -> Result<usize, String> {
+    within::<1, MOST>(text)
+}
+
+fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(number) if (1..=MOST).contains(&number) => Ok(number),
-        _ => Err(format!("must be a whole number from 1 to {MOST}")),
+        Ok(number) if (LEAST..=MOST).contains(&number) => Ok(number),
+        _ => Err(format!("must be a whole number from {LEAST} to {MOST}")),
     }
+}
+
+/// Bytes of an operation, or of a message that is copied.
+fn operation(text: &str) -> Result<u32, String> {
+    within::<1, { 4 << 20 }>(text).map(|bytes| bytes as u32)
+}
+
+fn attempts(text: &str) -> Result<u32, String> {
+    within::<1, 100>(text).map(|attempts| attempts as u32)
+}
+
+fn microseconds(text: &str) -> Result<u64, String> {
+    within::<0, 10_000>(text).map(|microseconds| microseconds as u64)
+}
+
+/// As applications may ask for.
+fn ring(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(bytes) if bytes.is_power_of_two() && (4096..=16 << 20).contains(&bytes) => Ok(bytes),
+        _ => Err("must be a power of two from 4096 to 16777216".to_owned()),
+    }
+}
+
+/// Which there are is looked at later.
+fn core(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "must be the number of one core, such as 0".to_owned())
+}
+
+/// Whether it is there is looked at later.
+fn process(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "must be the number of one process, as pgrep prints it".to_owned())
 }
 
 /// More than nothing, at most a day.
@@ -463,7 +517,12 @@ mod tests {
     #[test]
     fn values_are_checked() {
         assert_eq!(address("127.0.0.1:7400").unwrap().port(), 7400);
-        assert!(address("127.0.0.1").is_err());
+        assert_eq!(resolved("127.0.0.1:0", 0).unwrap().port(), 0);
+        for bad in ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "http://127.0.0.1:7400", ":", ""]
+        {
+            assert!(address(bad).unwrap_err().ends_with("with a port from 1 to 65535"), "{bad}");
+        }
+        assert!(resolved("127.0.0.1:99999", 0).unwrap_err().ends_with("from 0 to 65535"));
         assert_eq!(up_to::<1000>("1000"), Ok(1000));
         for bad in ["0", "-1", "1001", "99999999999999999999", "1k"] {
             assert_eq!(up_to::<1000>(bad), Err("must be a whole number from 1 to 1000".to_owned()));
@@ -486,6 +545,11 @@ mod tests {
             ("load", "--rate", "-5", "at most 1e9"),
             ("osd", "--depth", "99999999999", "from 1 to 1000000"),
             ("osd", "--read-fraction", "-0.1", "from 0 to 1"),
+            ("load", "--slow", "-1", "from 0 to 1000000"),
+            ("load", "--pid", "-1", "the number of one process"),
+            ("load", "--pid", "7 8", "the number of one process"),
+            ("load", "--core", "x", "the number of one core"),
+            ("osd", "--size", "0", "from 1 to 4194304"),
         ] {
             let error = Cli::try_parse_from(["vmsgr-bench", command, "127.0.0.1:1", option, bad]);
             let error = error.unwrap_err().to_string();

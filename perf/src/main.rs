@@ -1,12 +1,16 @@
 //! `vmsgr-bench`: see the library's documentation for what is behind each subcommand.
 
 mod cli;
+mod failure;
 // As vmsgrd has it.
 #[path = "../../daemon/src/generate/mod.rs"]
 mod generate;
 mod manual;
 mod progress;
 mod saved;
+// As vmsgrd has it.
+#[path = "../../daemon/src/unbound.rs"]
+mod unbound;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use progress::progress;
 use serde::Serialize;
@@ -30,12 +34,16 @@ use vmsgr_perf::peers::{
     self, app_shm, epoll, epoll_relay, monoio_echo, osd_null, sleep_poll, splice_relay, tokio_echo,
 };
 use vmsgr_perf::probe::{Probed, Watched};
+use vmsgr_perf::proc::Snapshot;
 use vmsgr_perf::suite::peer::{Peer, Place};
 use vmsgr_perf::suite::report::Report;
 use vmsgr_perf::system_calls::Means;
 use vmsgr_perf::table::{Table, figure, rate};
 use vmsgr_perf::workload::Workload;
 use vmsgr_perf::{compare, cores, frames, hand_over, spin, suite};
+
+use failure::Failure::Usage;
+use failure::{Failure, listening, under_load};
 
 use cli::{Builtin, Cli, Command, Compare, HandOver, Listen, Load, Merge, Osd, Serve, Spin, Suite};
 
@@ -61,20 +69,19 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("vmsgr-bench: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure.told(),
     }
 }
 
-fn load(arguments: &Load) -> Result<()> {
+fn load(arguments: &Load) -> Result<(), Failure> {
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
-    saved::prepare(arguments.json.as_deref())?;
+    let failed = |error| under_load(error, arguments.addr, ("echo", "epoll"));
+    saved::prepare(arguments.json.as_deref()).map_err(Usage)?;
+    usable(arguments.core).map_err(Usage)?;
     let units = (!arguments.idle).then_some("msgs");
     let progress = progress(arguments.duration, arguments.connections, arguments.addr, units)?;
-    let servers = watched(arguments.pid);
+    let servers = watched(arguments.pid).map_err(Usage)?;
     let probe = arguments.pid.map(|_| load::PROBED);
     if arguments.idle {
         let options = IdleOptions {
@@ -85,10 +92,10 @@ fn load(arguments: &Load) -> Result<()> {
             core: arguments.core,
             servers,
         };
-        let outcome = idle::run(&options, &stop)?;
+        let outcome = idle::run(&options, &stop).map_err(failed)?;
         progress.finish_and_clear();
         print!("{}", idle_table(&outcome));
-        return saved::save(arguments.json.as_deref(), arguments, &outcome);
+        return Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?);
     }
     let outcome = if arguments.churn {
         let options = ChurnOptions {
@@ -102,7 +109,7 @@ fn load(arguments: &Load) -> Result<()> {
             servers,
             probe,
         };
-        churn::run(&options, &stop)?
+        churn::run(&options, &stop)
     } else {
         let options = load::Options {
             address: arguments.addr,
@@ -118,17 +125,20 @@ fn load(arguments: &Load) -> Result<()> {
             rate: arguments.rate,
             slow: arguments.slow,
         };
-        load::run(&options, &stop)?
+        load::run(&options, &stop)
     };
+    let outcome = outcome.map_err(failed)?;
     progress.finish_and_clear();
     print!("{}", load_table(&outcome, ("msgs", "message")));
-    saved::save(arguments.json.as_deref(), arguments, &outcome)
+    Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?)
 }
 
-fn osd(arguments: &Osd) -> Result<()> {
+fn osd(arguments: &Osd) -> Result<(), Failure> {
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
-    saved::prepare(arguments.json.as_deref())?;
+    let failed = |error| under_load(error, arguments.addr, ("osd-null", "osd-null"));
+    saved::prepare(arguments.json.as_deref()).map_err(Usage)?;
+    usable(arguments.core).map_err(Usage)?;
     let progress =
         progress(arguments.duration, arguments.connections, arguments.addr, Some("ops"))?;
     let options = OsdOptions {
@@ -141,29 +151,37 @@ fn osd(arguments: &Osd) -> Result<()> {
         duration: arguments.duration,
         warm_up: WARM_UP,
         core: arguments.core,
-        servers: watched(arguments.pid),
+        servers: watched(arguments.pid).map_err(Usage)?,
         probe: arguments.pid.map(|_| load::PROBED),
     };
-    let outcome = osd::run(&options, &stop)?;
+    let outcome = osd::run(&options, &stop).map_err(failed)?;
     progress.finish_and_clear();
     print!("{}", load_table(&outcome, ("ops", "operation")));
-    saved::save(arguments.json.as_deref(), arguments, &outcome)
+    Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?)
 }
 
-fn hand_over(arguments: &HandOver) -> Result<()> {
+fn hand_over(arguments: &HandOver) -> Result<(), Failure> {
+    usable(Some(arguments.core)).map_err(Usage)?;
     if arguments.sleeper {
-        return hand_over::sleep(arguments.core);
+        return Ok(hand_over::sleep(arguments.core)?);
     }
     print!("{}", hand_over::run(arguments.core, arguments.size as usize, arguments.rounds)?);
     Ok(())
 }
 
-/// The one process that is looked at, if any is.
-fn watched(pid: Option<u32>) -> Vec<Watched> {
-    pid.map(|pid| Watched { pid, reports: None }).into_iter().collect()
+/// The one process that is looked at, if any is: it is there.
+fn watched(pid: Option<u32>) -> Result<Vec<Watched>> {
+    let Some(pid) = pid else { return Ok(Vec::new()) };
+    Snapshot::of(pid).context("--pid")?;
+    Ok(vec![Watched { pid, reports: None }])
 }
 
-fn suite(arguments: Suite) -> Result<()> {
+/// The core of `--core`, if it is given, is one to run on.
+fn usable(core: Option<usize>) -> Result<()> {
+    core.map_or(Ok(()), cores::check).context("--core")
+}
+
+fn suite(arguments: Suite) -> Result<(), Failure> {
     warn_of_a_debug_build();
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
@@ -177,17 +195,18 @@ fn suite(arguments: Suite) -> Result<()> {
         duration,
         idle,
         attempts: arguments.attempts,
-        kinds: arguments.kinds()?,
+        kinds: arguments.kinds().map_err(Usage)?,
         workloads: all_if_empty(arguments.only, Workload::value_variants()),
         peers: all_if_empty(arguments.peers, Peer::value_variants()),
         place: place(arguments.place)?,
     };
+    suite::check(&options).map_err(Usage)?;
     if let Some(folder) = &arguments.out {
-        create(folder)?;
+        create(folder).map_err(Usage)?;
     }
     let report = suite::run(&options, &stop)?;
     print!("{}", report.verdicts());
-    arguments.out.map_or(Ok(()), |folder| keep(&report, &folder))
+    Ok(arguments.out.map_or(Ok(()), |folder| keep(&report, &folder))?)
 }
 
 /// Everything that the suite writes.
@@ -197,15 +216,16 @@ fn keep(report: &Report, folder: &Path) -> Result<()> {
     suite::page::write(report, folder)
 }
 
-fn merge(arguments: &Merge) -> Result<()> {
-    let pieces = arguments.pieces.iter().map(|path| compare::read(path)).collect::<Result<_>>()?;
-    let report = suite::merge::merge(pieces)?;
-    create(&arguments.out)?;
+fn merge(arguments: &Merge) -> Result<(), Failure> {
+    let pieces = arguments.pieces.iter().map(|path| compare::read(path));
+    let pieces = pieces.collect::<Result<_>>().map_err(Usage)?;
+    let report = suite::merge::merge(pieces).map_err(Usage)?;
+    create(&arguments.out).map_err(Usage)?;
     print!("{report}");
-    keep(&report, &arguments.out)
+    Ok(keep(&report, &arguments.out)?)
 }
 
-fn spin(arguments: Spin) -> Result<()> {
+fn spin(arguments: Spin) -> Result<(), Failure> {
     warn_of_a_debug_build();
     let stop = stop_on_signals()?;
     let options = spin::Options {
@@ -213,17 +233,18 @@ fn spin(arguments: Spin) -> Result<()> {
         duration: arguments.seconds,
         place: place(arguments.place)?,
     };
+    spin::check(&options).map_err(Usage)?;
     // Before the minutes that it takes, not after.
-    create(&arguments.out)?;
+    create(&arguments.out).map_err(Usage)?;
     let report = spin::run(&options, &stop)?;
     print!("{report}");
     write(&arguments.out.join("spin.svg"), &report.picture().to_string())?;
-    save(&arguments.out.join("spin.json"), &report)
+    Ok(save(&arguments.out.join("spin.json"), &report)?)
 }
 
-fn compare(arguments: &Compare) -> Result<()> {
+fn compare(arguments: &Compare) -> Result<(), Failure> {
     let [old, new] = [&arguments.old, &arguments.new].map(|path| compare::read(path));
-    print!("{}", compare::Comparison::new(&old?, &new?));
+    print!("{}", compare::Comparison::new(&old.map_err(Usage)?, &new.map_err(Usage)?));
     Ok(())
 }
 
@@ -245,8 +266,9 @@ fn warn_of_a_debug_build() {
     }
 }
 
-fn serve(arguments: &Serve) -> Result<()> {
+fn serve(arguments: &Serve) -> Result<(), Failure> {
     cores::raise_descriptor_limit()?;
+    usable(arguments.core).map_err(Usage)?;
     if let Some(core) = arguments.core {
         cores::pin(core)?;
     }
@@ -255,12 +277,12 @@ fn serve(arguments: &Serve) -> Result<()> {
         Listen::Unix(path) => return serve_unix(arguments, path),
     };
     if let Builtin::AppShm = arguments.server {
-        return serve_app_shm(arguments, listen);
+        return Ok(serve_app_shm(arguments, listen)?);
     }
-    let listener = peers::listen(listen)?;
+    let listener = peers::listen(listen).map_err(|error| listening(error, listen))?;
     peers::announce(&listener, arguments.server.service())?;
     let buffer = arguments.ring_bytes as usize;
-    match arguments.server {
+    let served = match arguments.server {
         Builtin::Epoll => epoll::serve(&listener, epoll::Wait::Sleep, epoll::BUFFER_BYTES),
         Builtin::EpollBeside => epoll::serve_beside_a_thread(&listener),
         Builtin::EpollSpin => epoll::serve(&listener, epoll::Wait::Spin, epoll::BUFFER_BYTES),
@@ -278,21 +300,22 @@ fn serve(arguments: &Serve) -> Result<()> {
             splice_relay::serve(&listener, upstream)
         }
         Builtin::AppEpoll => epoll::serve(&listener, epoll::Wait::Sleep, buffer),
-        Builtin::OsdNull => return osd_null::serve(&listener).context("the server stopped"),
+        Builtin::OsdNull => return Ok(osd_null::serve(&listener).context("the server stopped")?),
         Builtin::AppShm => unreachable!("it has no listener"),
-    }
-    .context("the server stopped")
+    };
+    Ok(served.context("the server stopped")?)
 }
 
-fn serve_unix(arguments: &Serve, path: &Path) -> Result<()> {
-    ensure!(
-        matches!(arguments.server, Builtin::AppEpoll),
-        "only app-epoll listens on a Unix socket"
-    );
+fn serve_unix(arguments: &Serve, path: &Path) -> Result<(), Failure> {
+    if !matches!(arguments.server, Builtin::AppEpoll) {
+        return Err(Usage(anyhow!(
+            "--listen: only app-epoll listens on a Unix socket; write HOST:PORT"
+        )));
+    }
     let listener = peers::listen_unix(path)?;
     peers::announce_at(&format!("unix:{}", path.display()), arguments.server.service())?;
     let buffer = arguments.ring_bytes as usize;
-    epoll::serve(&listener, epoll::Wait::Sleep, buffer).context("the server stopped")
+    Ok(epoll::serve(&listener, epoll::Wait::Sleep, buffer).context("the server stopped")?)
 }
 
 fn serve_app_shm(arguments: &Serve, listen: SocketAddr) -> Result<()> {

@@ -6,11 +6,6 @@ use crate::generate::Manual;
 pub const MANUAL: Manual = Manual {
     section: "1",
     sections: "\
-Exit codes:
-  0  done
-  1  failed, or interrupted: nothing was measured, or not all of it
-  2  bad command line
-
 Signals:
   SIGTERM, SIGINT
       end load, osd, suite and spin in order, servers that they have started too; a second one at once

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
@@ -108,9 +109,11 @@ fn cpu_time(pid: u32) -> Result<Duration> {
     // Pid 0 would mean the caller.
     let raw = i32::try_from(pid).ok().filter(|&raw| raw > 0);
     let Some(raw) = raw else { bail!("no process {pid}") };
-    let clock =
-        clock_getcpuclockid(Pid::from_raw(raw)).with_context(|| format!("no process {pid}"))?;
-    Ok(clock_gettime(clock).with_context(|| format!("no process {pid}"))?.into())
+    match clock_getcpuclockid(Pid::from_raw(raw)).and_then(clock_gettime) {
+        Ok(time) => Ok(time.into()),
+        Err(Errno::ESRCH) => bail!("no process {pid}"),
+        Err(error) => Err(error).with_context(|| format!("the CPU time of process {pid}")),
+    }
 }
 
 /// How long the hypervisor has kept `core` for others although it had work, since boot. Exact to a
@@ -193,7 +196,8 @@ mod tests {
     #[test]
     fn a_process_that_does_not_exist_is_an_error() {
         for pid in [0, u32::MAX, 0x7fff_fffe] {
-            assert!(Snapshot::of(pid).unwrap_err().to_string().contains("no process"), "{pid}");
+            let error = format!("{:#}", Snapshot::of(pid).unwrap_err());
+            assert_eq!(error, format!("no process {pid}"));
         }
     }
 }

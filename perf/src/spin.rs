@@ -157,12 +157,11 @@ impl Point {
     }
 }
 
-/// Measures everything; the servers take turns within each round.
+/// Whether all that the options name is there.
 ///
 /// # Errors
-/// When a core or the daemon's binary is not there, when a server cannot be started or fails, when
-/// `stop` is set.
-pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
+/// When a core or the daemon's binary is not.
+pub fn check(options: &Options) -> Result<()> {
     let Place { vmsgrd, server_core, load_core } = &options.place;
     cores::check(*server_core).context("--server-core")?;
     cores::check(*load_core).context("--load-core")?;
@@ -173,6 +172,16 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
          --vmsgrd",
         vmsgrd.display()
     );
+    Ok(())
+}
+
+/// Measures everything; the servers take turns within each round.
+///
+/// # Errors
+/// When a core or the daemon's binary is not there, when a server cannot be started or fails, when
+/// `stop` is set.
+pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
+    check(options)?;
     let progress = ProgressBar::new((RATES.len() * SERVERS.len() * options.rounds) as u64)
         .with_style(ProgressStyle::with_template("{msg:<32} [{bar:40}] {pos}/{len}, {eta} left")?);
     let mut servers: Vec<Series> = SERVERS

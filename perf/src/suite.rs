@@ -74,7 +74,6 @@ struct Plan {
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
     check(options)?;
     let plans = plan(options);
-    ensure!(!plans.is_empty(), "none of these peers is measured under any of these workloads");
     let header = Header::new(options)?;
     println!("{header}");
     let of_plan = |plan: &Plan| {
@@ -152,7 +151,11 @@ fn plan(options: &Options) -> Vec<Plan> {
     options.kinds.iter().map(plan).filter(useful).collect()
 }
 
-fn check(options: &Options) -> Result<()> {
+/// Whether all that the options name is there.
+///
+/// # Errors
+/// When a core or a binary is not, or nobody can be compared under any workload.
+pub fn check(options: &Options) -> Result<()> {
     let Place { vmsgrd, server_core, load_core } = &options.place;
     cores::check(*server_core).context("--server-core")?;
     cores::check(*load_core).context("--load-core")?;
@@ -171,6 +174,10 @@ fn check(options: &Options) -> Result<()> {
             vmsgrd.display()
         );
     }
+    ensure!(
+        !plan(options).is_empty(),
+        "none of these peers is measured under any of these workloads"
+    );
     Ok(())
 }
 

@@ -37,8 +37,18 @@ fn success(output: &Output) -> String {
 
 /// The standard error of a run that failed with exit code 1.
 fn failure(output: &Output) -> String {
+    said(output, 1)
+}
+
+/// The standard error of what was refused with exit code 2, since the command line names what there
+/// is not.
+fn refusal(output: &Output) -> String {
+    said(output, 2)
+}
+
+fn said(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
     stderr
 }
 
@@ -122,7 +132,7 @@ fn json_holds_what_was_measured() {
 fn a_file_that_cannot_be_written_is_found_before_it_is_measured() {
     // Nobody listens there, which would be found next.
     let nobody = "127.0.0.1:1".parse().unwrap();
-    let error = failure(&load(nobody, "--json /nonexistent/load.json"));
+    let error = refusal(&load(nobody, "--json /nonexistent/load.json"));
     assert!(error.contains("cannot write /nonexistent/load.json"), "{error}");
 }
 
@@ -199,7 +209,7 @@ fn suite(arguments: &[&str], out: &Path) -> Option<String> {
         bench(&["suite", "--rounds", "1", "--seconds", "0.05", "--idle-seconds", "0.05"]);
     let output = command.args(arguments).arg("--out").arg(out).output().unwrap();
     if thread::available_parallelism().unwrap().get() < 2 {
-        assert!(failure(&output).contains("--load-core"));
+        assert!(refusal(&output).contains("--load-core"));
         return None;
     }
     Some(success(&output))
@@ -237,7 +247,7 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
     let steady = text.split("## steady").nth(1).unwrap();
     assert!(steady.contains(" p99.9 us |") && !steady.contains("msgs/s |"), "{text}");
     let nothing = bench(&["compare", "/nonexistent.json"]).arg(&results).output().unwrap();
-    assert!(failure(&nothing).contains("cannot read /nonexistent.json"));
+    assert!(refusal(&nothing).contains("cannot read /nonexistent.json"));
 }
 
 #[test]
@@ -367,20 +377,20 @@ fn system_calls_are_counted_or_it_is_said_why_not() {
 #[test]
 fn peers_that_no_chosen_workload_measures_are_an_error() {
     let output = bench(&["suite", "--only", "write64", "--peers", "haproxy"]).output().unwrap();
-    let stderr = failure(&output);
+    let stderr = refusal(&output);
     assert!(stderr.contains("none of these peers") || stderr.contains("--load-core"), "{stderr}");
 }
 
 #[test]
 fn a_missing_daemon_is_named_with_the_way_to_build_it() {
     let output = bench(&["suite", "--vmsgrd", "/nonexistent/vmsgrd"]).output().unwrap();
-    let stderr = failure(&output);
+    let stderr = refusal(&output);
     assert!(stderr.contains("/nonexistent/vmsgrd is not there"), "{stderr}");
     assert!(stderr.contains("cargo build --release --workspace"), "{stderr}");
     if thread::available_parallelism().unwrap().get() >= 2 {
         let folder = tempfile::tempdir().unwrap();
         let mut spin = bench(&["spin", "--vmsgrd", "/nonexistent/vmsgrd", "--out"]);
-        let stderr = failure(&spin.arg(folder.path()).output().unwrap());
+        let stderr = refusal(&spin.arg(folder.path()).output().unwrap());
         assert!(stderr.contains("/nonexistent/vmsgrd is not there"), "{stderr}");
     }
 }
@@ -390,6 +400,67 @@ fn nobody_listening_is_an_error_that_names_the_address() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let stderr = failure(&load(address, "--duration 0.1"));
     assert!(stderr.contains(&format!("connection 0 to {address}: Connection refused")), "{stderr}");
+    let way_out = format!(
+        "; nothing listens there; start a server: vmsgrd --listen {address}=echo, or vmsgr-bench \
+         serve epoll --listen {address}\n"
+    );
+    assert!(stderr.ends_with(&way_out), "{stderr}");
+    assert!(failure(&load(address, "--churn --duration 0.1")).ends_with(&way_out));
+    let stderr = failure(&osd(address, "--duration 0.1"));
+    let way_out = format!("={}, or vmsgr-bench serve osd-null --listen {address}\n", "osd-null");
+    assert!(stderr.ends_with(&way_out), "{stderr}");
+}
+
+#[test]
+fn what_a_command_line_names_and_is_not_there_is_said_once_before_anything_is_begun() {
+    let nobody = "127.0.0.1:1".parse().unwrap();
+    let stderr = refusal(&load(nobody, "--pid 2147483646"));
+    assert_eq!(stderr, "vmsgr-bench: --pid: no process 2147483646\n");
+    let stderr = refusal(&load(nobody, "--core 100000"));
+    assert!(stderr.contains("--core: core 100000 is not one this process may use"), "{stderr}");
+    let unix = bench(&["serve", "epoll", "--listen", "unix:/nonexistent/s"]).output().unwrap();
+    assert!(refusal(&unix).contains("only app-epoll listens on a Unix socket"));
+}
+
+#[test]
+fn a_port_and_a_ring_that_cannot_be_are_told_the_range_once() {
+    for port in ["0", "99999"] {
+        let output = bench(&["load", &format!("127.0.0.1:{port}")]).output().unwrap();
+        let stderr = refusal(&output);
+        assert!(stderr.contains("write HOST:PORT, with a port from 1 to 65535"), "{stderr}");
+    }
+    let output = bench(&["serve", "epoll", "--listen", "127.0.0.1:99999"]).output().unwrap();
+    assert!(refusal(&output).contains("with a port from 0 to 65535"));
+    let app_shm = ["serve", "app-shm", "--listen", "127.0.0.1:0", "--ring-bytes", "1000"];
+    let stderr = refusal(&bench(&app_shm).output().unwrap());
+    assert_eq!(stderr.matches("power of two from 4096 to 16777216").count(), 1, "{stderr}");
+}
+
+#[test]
+fn an_address_in_use_is_told_the_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let stderr = failure(&bench(&["serve", "epoll", "--listen", &address]).output().unwrap());
+    let start = format!("vmsgr-bench: cannot listen on {address}: Address already in use");
+    assert!(stderr.starts_with(&start) && stderr.contains("or 0 for any free one"), "{stderr}");
+}
+
+#[test]
+fn an_application_without_its_daemon_is_told_how_to_start_one() {
+    let app_shm = ["serve", "app-shm", "--listen", "127.0.0.1:0", "--socket", "/nonexistent/s"];
+    let stderr = failure(&bench(&app_shm).output().unwrap());
+    assert_eq!(stderr.matches("vmsgrd --socket /nonexistent/s").count(), 1, "{stderr}");
+}
+
+#[test]
+fn who_asks_for_an_unknown_command_is_told_those_that_there_are_and_the_help_its_exit_codes() {
+    let stderr = refusal(&bench(&["foo"]).output().unwrap());
+    assert!(stderr.contains("subcommands are load, osd, suite, "), "{stderr}");
+    let help = success(&bench(&["--help"]).output().unwrap());
+    for code in ["Exit codes:", "  0  done", "  1  failed or interrupted", "  2  bad command line"]
+    {
+        assert!(help.contains(code), "{help}");
+    }
 }
 
 #[test]
@@ -439,6 +510,6 @@ fn against_one_connection(
 fn a_core_is_handed_over_and_back() {
     let output = success(&bench(&["hand-over", "--rounds", "1"]).output().unwrap());
     assert_eq!(output.lines().count(), 2 + 5, "{output}");
-    let error = failure(&bench(&["hand-over", "--core", "100000"]).output().unwrap());
+    let error = refusal(&bench(&["hand-over", "--core", "100000"]).output().unwrap());
     assert!(error.contains("core 100000 is not one this process may use"), "{error}");
 }
