@@ -212,7 +212,7 @@ mod tests {
         for (word, part) in [
             ("127.0.0.1:70000", "a port to 65535"),
             ("127.0.0.1", "ADDRESS:PORT"),
-            ("--object=1", "'--object-bytes'"),
+            ("--object", "'--object-bytes'"),
         ] {
             let error = Arguments::try_parse_from(["osd_null", word]).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains(part), "{error}");

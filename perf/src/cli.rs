@@ -119,7 +119,7 @@ pub struct Frames {
 #[derive(Debug, Args)]
 pub struct HandOver {
     /// Core that the two share
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = core, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
     pub core: usize,
     /// Bytes of a message that is copied from one ring to another, at most 4 MiB
     #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = operation, allow_negative_numbers = true)]
@@ -137,16 +137,16 @@ pub struct Load {
     /// Where the server listens, HOST:PORT
     #[arg(value_parser = address)]
     pub addr: SocketAddr,
-    /// Connections
-    #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
+    /// Connections, 1 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub connections: usize,
-    /// Messages in flight on each connection
-    #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
+    /// Messages in flight on each connection, 1 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub depth: usize,
-    /// Bytes of a message
+    /// Bytes of a message, at most 1 GiB
     #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = up_to::<MAX_BYTES>, allow_negative_numbers = true)]
     pub size: usize,
-    /// How long to measure, after 0.3 s of warm-up
+    /// How long to measure, after 0.3 s of warm-up, at most 86400
     #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     #[serde(serialize_with = "in_seconds")]
     pub duration: Duration,
@@ -164,13 +164,13 @@ pub struct Load {
     pub rate: Option<f64>,
     /// Process whose CPU time, context switches and system calls are counted: the server. The last
     /// for 0.3 s after the rest, as root by tracepoints, else by strace
-    #[arg(long, value_parser = process, allow_negative_numbers = true)]
+    #[arg(long, value_parser = process_id, allow_negative_numbers = true)]
     pub pid: Option<u32>,
     /// Compare every byte that comes back with what was sent
     #[arg(long)]
     pub verify: bool,
     /// Core to run on
-    #[arg(long, value_name = "N", value_parser = core, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
     pub core: Option<usize>,
     /// Write what was measured to a file as well
     #[arg(long, value_name = "FILE")]
@@ -183,16 +183,16 @@ pub struct Osd {
     /// Where it listens, HOST:PORT
     #[arg(value_parser = address)]
     pub addr: SocketAddr,
-    /// Clients, each with a connection and an object of its own
-    #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
+    /// Clients, each with a connection and an object of its own, 1 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub connections: usize,
-    /// Operations in flight of each client
-    #[arg(long, default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
+    /// Operations in flight of each client, 1 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to::<MANY>, allow_negative_numbers = true)]
     pub depth: usize,
     /// Bytes that an operation writes or reads, at most 4 MiB
     #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = operation, allow_negative_numbers = true)]
     pub size: u32,
-    /// How long to measure, after 0.3 s of warm-up
+    /// How long to measure, after 0.3 s of warm-up, at most 86400
     #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     #[serde(serialize_with = "in_seconds")]
     pub duration: Duration,
@@ -204,10 +204,10 @@ pub struct Osd {
     pub rate: Option<f64>,
     /// Process whose CPU time, context switches and system calls are counted: the server. The last
     /// for 0.3 s after the rest, as root by tracepoints, else by strace
-    #[arg(long, value_parser = process, allow_negative_numbers = true)]
+    #[arg(long, value_parser = process_id, allow_negative_numbers = true)]
     pub pid: Option<u32>,
     /// Core to run on
-    #[arg(long, value_name = "N", value_parser = core, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
     pub core: Option<usize>,
     /// Write what was measured to a file as well
     #[arg(long, value_name = "FILE")]
@@ -238,7 +238,7 @@ pub struct Suite {
     pub kind: Kinds,
     /// Core of the application behind a daemon or proxy: that of the servers or that of the load
     /// generator [default: each in turn]
-    #[arg(long, value_name = "N", value_parser = core, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
     pub app_core: Option<usize>,
     /// Workloads, separated by commas [default: all]
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
@@ -260,10 +260,10 @@ pub struct Place {
     #[arg(long, value_name = "PATH")]
     pub vmsgrd: Option<PathBuf>,
     /// Core of the servers
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = core, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
     pub server_core: usize,
     /// Core of the load generator
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = core, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
     pub load_core: usize,
 }
 
@@ -352,7 +352,7 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = microseconds, allow_negative_numbers = true)]
     pub spin_us: u64,
     /// Core to run on
-    #[arg(long, value_name = "N", value_parser = core, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
     pub core: Option<usize>,
 }
 
@@ -465,12 +465,12 @@ fn ring(text: &str) -> Result<u32, String> {
 }
 
 /// Which there are is looked at later.
-fn core(text: &str) -> Result<usize, String> {
+fn core_number(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "must be the number of one core, such as 0".to_owned())
 }
 
 /// Whether it is there is looked at later.
-fn process(text: &str) -> Result<u32, String> {
+fn process_id(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "must be the number of one process, as pgrep prints it".to_owned())
 }
 

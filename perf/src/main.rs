@@ -79,9 +79,9 @@ fn load(arguments: &Load) -> Result<(), Failure> {
     let failed = |error| under_load(error, arguments.addr, ("echo", "epoll"));
     saved::prepare(arguments.json.as_deref()).map_err(Usage)?;
     usable(arguments.core).map_err(Usage)?;
+    let servers = watched(arguments.pid).map_err(Usage)?;
     let units = (!arguments.idle).then_some("msgs");
     let progress = progress(arguments.duration, arguments.connections, arguments.addr, units)?;
-    let servers = watched(arguments.pid).map_err(Usage)?;
     let probe = arguments.pid.map(|_| load::PROBED);
     if arguments.idle {
         let options = IdleOptions {
@@ -139,6 +139,7 @@ fn osd(arguments: &Osd) -> Result<(), Failure> {
     let failed = |error| under_load(error, arguments.addr, ("osd-null", "osd-null"));
     saved::prepare(arguments.json.as_deref()).map_err(Usage)?;
     usable(arguments.core).map_err(Usage)?;
+    let servers = watched(arguments.pid).map_err(Usage)?;
     let progress =
         progress(arguments.duration, arguments.connections, arguments.addr, Some("ops"))?;
     let options = OsdOptions {
@@ -151,7 +152,7 @@ fn osd(arguments: &Osd) -> Result<(), Failure> {
         duration: arguments.duration,
         warm_up: WARM_UP,
         core: arguments.core,
-        servers: watched(arguments.pid).map_err(Usage)?,
+        servers,
         probe: arguments.pid.map(|_| load::PROBED),
     };
     let outcome = osd::run(&options, &stop).map_err(failed)?;

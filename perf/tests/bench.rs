@@ -407,7 +407,7 @@ fn nobody_listening_is_an_error_that_names_the_address() {
     assert!(stderr.ends_with(&way_out), "{stderr}");
     assert!(failure(&load(address, "--churn --duration 0.1")).ends_with(&way_out));
     let stderr = failure(&osd(address, "--duration 0.1"));
-    let way_out = format!("={}, or vmsgr-bench serve osd-null --listen {address}\n", "osd-null");
+    let way_out = format!("=osd-null, or vmsgr-bench serve osd-null --listen {address}\n");
     assert!(stderr.ends_with(&way_out), "{stderr}");
 }
 

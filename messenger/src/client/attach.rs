@@ -23,15 +23,26 @@ pub(super) fn attach(options: &AttachOptions) -> Result<(Welcome, Lanes), Attach
         match shm::attach(&path, &options.hello, options.patience) {
             Ok(attached) => return connect(attached, &path),
             Err(error) => match explain(error, path) {
-                // Where nothing is at all, what matters is where a daemon of ours would be.
-                AttachError::NoDaemon { cause, .. }
-                    if nobody.is_some() && cause.kind() == io::ErrorKind::NotFound => {}
-                error @ AttachError::NoDaemon { .. } => nobody = Some(error),
+                AttachError::NoDaemon { path, cause } => {
+                    nobody = Some(nearer(nobody, (path, cause)))
+                }
                 error => return Err(error),
             },
         }
     }
-    Err(nobody.expect("there is always a path"))
+    let (path, cause) = nobody.expect("there is always a path");
+    Err(AttachError::NoDaemon { path, cause })
+}
+
+/// Where there is no daemon, and what trying it said.
+type Nobody = (PathBuf, io::Error);
+
+/// Of two, the one to tell: where nothing is at all, what matters is where the user's own would be.
+fn nearer(before: Option<Nobody>, now: Nobody) -> Nobody {
+    match before {
+        Some(before) if now.1.kind() == io::ErrorKind::NotFound => before,
+        _ => now,
+    }
 }
 
 /// What the error of a handshake means to somebody who wants to be attached.
@@ -72,4 +83,21 @@ pub(super) fn connect(attached: Attached, path: &Path) -> Result<(Welcome, Lanes
         },
     )?;
     Ok((welcome, Lanes::new(segment, doorbells)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_the_first_place_is_told_and_else_the_last_one_that_is_there() {
+        let told = |causes: &[Errno]| {
+            let tried = causes.iter().enumerate();
+            let tried = tried.map(|(n, cause)| (PathBuf::from(n.to_string()), (*cause).into()));
+            tried.fold(None, |before, now| Some(nearer(before, now))).unwrap().0
+        };
+        assert_eq!(told(&[Errno::ENOENT, Errno::ENOENT]), Path::new("0"));
+        assert_eq!(told(&[Errno::ENOENT, Errno::ECONNREFUSED]), Path::new("1"));
+        assert_eq!(told(&[Errno::EACCES, Errno::ENOENT]), Path::new("0"));
+    }
 }
