@@ -9,8 +9,9 @@
 //!                                              +--> effective (--check)
 //! ```
 //!
-//! `mistake` is what a file of another shape is told, `given` a value as somebody wrote it and where; `ranges` are the numbers that can be set;
-//! `listeners` and `address` are about where to listen, `unbound` what to do when that cannot be, `allow` about who may attach; `refusal` is why the daemon does not start.
+//! `given` is a value as somebody wrote it and where, `mistake` what a file of another shape is told; `ranges` are the
+//! numbers that can be set; `listeners` and `address` are about where to listen, `unbound` what to do where that cannot
+//! be, `allow` about who may attach; `refusal` is why the daemon does not start.
 //! `log_writer` is the thread that log lines go through, `report` are the counters, `tap_report` what taps have seen.
 //! `generate` makes the man page, to which `manual` adds what the help leaves out, and the completions.
 

@@ -5,7 +5,7 @@
 
 use nix::errno::Errno;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The error of binding `address`, and what to do about it, in one line.
 pub fn explained(error: &io::Error, address: SocketAddr) -> String {
@@ -40,9 +40,8 @@ fn way_out(error: &io::Error, address: SocketAddr) -> Option<String> {
 }
 
 fn needs_a_zone(address: SocketAddr) -> bool {
-    let IpAddr::V6(ip) = address.ip() else { return false };
-    ip.is_unicast_link_local()
-        && matches!(address, SocketAddr::V6(address) if address.scope_id() == 0)
+    let SocketAddr::V6(address) = address else { return false };
+    address.ip().is_unicast_link_local() && address.scope_id() == 0
 }
 
 #[cfg(test)]
