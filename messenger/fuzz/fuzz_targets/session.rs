@@ -2,11 +2,20 @@
 //! far a good peer brings the handshake; then come frames (tag, length, payload) with crcs that are
 //! right, and bytes as they are. Between the frames [`CUT`] begins another stream, and a byte like the
 //! first says what that is: one that we are asked to make, or one that the peer makes.
+//!
+//! With [`KEYED`] both sides have a key, and behind each of those bytes comes one of [`Options`]. The peer
+//! then brings the handshake through itself, and the frames are said under its seal. Whatever they are, no
+//! session is with somebody who has not proved who they are, and nothing comes of what was changed on its way.
 #![no_main]
+
+#[path = "../../tests/msgr2/keyed.rs"]
+mod keyed;
+mod peer;
 
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
+use peer::{Options, Peer};
 use vmsgr_messenger::msgr2::*;
 
 fn address(number: u8) -> EntityAddr {
@@ -40,8 +49,15 @@ const RESUMED: u8 = 0x20;
 /// The peer has seen one message of ours.
 const SEEN: u8 = 0x10;
 
-/// The stream before stays open, too.
+/// Of the first stream: both have a key.
+const KEYED: u8 = 0x08;
+/// Of the others: the stream before stays open, too.
 const KEPT: u8 = 0x08;
+
+/// In the place of a frame's tag, with a key: the peer says what it would say next by itself.
+const STEP: u8 = 0xfe;
+/// Of a frame's tag, with a key: it does not come as it was said.
+const SPOILT: u8 = 0x80;
 
 /// Our cookies: counted from the first.
 const OUR_COOKIE: u64 = 2;
@@ -137,21 +153,36 @@ struct Run {
     kept: Vec<StreamId>,
     /// A stream that is asked for.
     asked: Option<SessionId>,
+    /// What we have said and the peer has not heard.
+    said: Vec<u8>,
+    /// Messages that came.
+    received: usize,
+    /// Those streams may bring sessions on which the peer has proved who it is; `None`: all.
+    proved: Option<Vec<StreamId>>,
+    /// Sessions that were opened.
+    opened: usize,
 }
 
 impl Run {
-    fn new() -> Self {
+    fn new(keyed: Option<Options>) -> Self {
         let now = Instant::now();
         let mut config = Config::new(EntityType::OSD, address(1).into());
         config.policy = Policy::LOSSLESS_PEER;
         config.cookies = Cookies::From(OUR_COOKIE - 1);
-        let auth = Box::new(AuthNone::new(EntityType::OSD, "0", 0));
+        let auth: Box<dyn Authenticator> = match keyed {
+            Some(options) => Box::new(options.ours()),
+            None => Box::new(AuthNone::new(EntityType::OSD, "0", 0)),
+        };
         Self {
             endpoint: Endpoint::new(config, auth, now),
             now,
             stream: None,
             kept: Vec::new(),
             asked: None,
+            said: Vec::new(),
+            received: 0,
+            proved: keyed.map(|_| Vec::new()),
+            opened: 0,
         }
     }
 
@@ -159,7 +190,17 @@ impl Run {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 Event::Connect { session, .. } => self.asked = Some(session),
-                Event::Close { stream, .. } if self.stream == Some(stream) => self.stream = None,
+                Event::Close { stream, error } => {
+                    check(&error);
+                    if self.stream == Some(stream) {
+                        self.stream = None;
+                    }
+                }
+                Event::Opened { stream, .. } => {
+                    let proved = self.proved.as_ref().is_none_or(|it| it.contains(&stream));
+                    assert!(proved, "a session with somebody who has not proved who they are");
+                    self.opened += 1;
+                }
                 _ => {}
             }
         }
@@ -207,26 +248,127 @@ impl Run {
             let Some(stream) = self.stream else { return };
             while let Some(received) = self.endpoint.receive(stream, &mut input, self.now) {
                 let (session, bytes) = (received.session, received.bytes() as u64);
+                self.received += 1;
                 self.endpoint.taken(session, 1, bytes, self.now);
             }
-            write_all(&mut self.endpoint, stream, self.now);
+            self.write_all(stream);
+        }
+    }
+
+    fn write_all(&mut self, stream: StreamId) {
+        loop {
+            let before = self.said.len();
+            for slice in self.endpoint.poll_send(stream, self.now).iter() {
+                self.said.extend_from_slice(slice);
+            }
+            match self.said.len() - before {
+                0 => return,
+                count => self.endpoint.sent(stream, count),
+            }
         }
     }
 }
 
-fn write_all(endpoint: &mut Endpoint, stream: StreamId, now: Instant) {
-    loop {
-        let count = endpoint.poll_send(stream, now).iter().map(|slice| slice.len()).sum();
-        if count == 0 {
-            return;
+/// It says where and by what a rule was broken, where there is a frame.
+fn check(error: &ConnectionError) {
+    let Reason::Violation(Violation { tag, rule }) = error.reason else { return };
+    let text = error.to_string();
+    assert!(
+        text.starts_with(&error.state.to_string()) && text.ends_with(&rule.to_string()),
+        "{text}"
+    );
+    match rule {
+        Rule::Signature => assert_eq!(error.state, State::Signature),
+        Rule::Mode(_) => assert_eq!(error.state, State::Authenticating),
+        Rule::Seal(unit) => assert_eq!(tag.is_some(), unit > 1, "{text}"),
+        Rule::SegmentCrc { .. } | Rule::Padding | Rule::Unexpected | Rule::Skipped { .. } => {
+            assert!(tag.is_some(), "{text}");
         }
-        endpoint.sent(stream, count);
+        _ => {}
+    }
+}
+
+/// What goes on on one stream with a key.
+struct Talk<'a> {
+    run: &'a mut Run,
+    peer: Peer,
+    how: u8,
+    streams: usize,
+    at_a_time: usize,
+}
+
+impl Talk<'_> {
+    /// The peer says something by itself; whether it had anything to say.
+    fn step(&mut self) -> bool {
+        let (how, streams) = (self.how, self.streams as u64);
+        let Some(said) = self.peer.say(|| session(how, streams)) else { return false };
+        if let (true, Some(stream)) = (self.peer.is_proved(), self.run.stream) {
+            self.run.proved.get_or_insert_default().push(stream);
+        }
+        self.give(&said);
+        true
+    }
+
+    fn give(&mut self, said: &[u8]) {
+        self.run.give(said, self.at_a_time);
+        self.peer.hear(&std::mem::take(&mut self.run.said));
+        self.run.take_events();
+    }
+
+    /// Nothing may come of these bytes, if what is said on the stream is sealed.
+    fn give_spoilt(&mut self, said: &[u8]) {
+        let before = (self.run.received, self.run.opened);
+        self.give(said);
+        let after = (self.run.received, self.run.opened);
+        assert!(!self.peer.is_sealed() || before == after, "something came of what was changed");
+    }
+
+    /// Frames, as [`frames`] takes them, each given by itself.
+    fn frames(&mut self, bytes: &mut &[u8]) {
+        let mut spoilt = false;
+        for _ in 0..40 {
+            let Some(([tag, length], rest)) = bytes.split_first_chunk() else { break };
+            match *tag {
+                CUT => return,
+                STEP => {
+                    *bytes = rest;
+                    self.step();
+                    continue;
+                }
+                _ => {}
+            }
+            let spoil = *tag & SPOILT != 0;
+            let Ok(tag) = Tag::try_from(*tag & !SPOILT) else { break };
+            let (payload, rest) = rest.split_at(rest.len().min((*length).into()));
+            *bytes = rest;
+            let wire = match spoil {
+                false => self.peer.frame(tag, payload),
+                true => {
+                    let (good, wire) = self.peer.spoilt(tag, payload);
+                    if !spoilt {
+                        self.give(&good);
+                    }
+                    wire
+                }
+            };
+            spoilt |= spoil;
+            if spoilt { self.give_spoilt(&wire) } else { self.give(&wire) }
+        }
+        let rest = std::mem::take(bytes);
+        self.peer.raw(rest);
+        self.give_spoilt(rest);
     }
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let Some(([how, piece], mut bytes)) = bytes.split_first_chunk() else { return };
-    let mut run = Run::new();
+    let mut options = None;
+    if how & KEYED != 0 {
+        let Some((first, rest)) = bytes.split_first() else { return };
+        (options, bytes) = (Some(Options(*first)), rest);
+    }
+    let ours = options;
+    let mut run = Run::new(ours);
     let mut begun = None;
     if how & (DIAL | BEGUN) != 0 {
         let policy = Policy::LOSSLESS_PEER;
@@ -241,12 +383,35 @@ fuzz_target!(|bytes: &[u8]| {
     let at_a_time = usize::from(*piece).max(1) * 16;
     let mut how = *how;
     for streams in 1..=STREAMS {
-        let mut wire = handshake(how, streams);
-        wire.extend(frames(&mut bytes));
-        run.give(&wire, at_a_time);
+        match options {
+            None => {
+                let mut wire = handshake(how, streams);
+                wire.extend(frames(&mut bytes));
+                run.give(&wire, at_a_time);
+                run.said.clear();
+            }
+            Some(options) => {
+                let side = if how & DIAL != 0 { Side::Acceptor } else { Side::Initiator };
+                let peer = Peer::new(options, side);
+                let good = options.are_good() && ours.is_some_and(Options::are_good);
+                let mut talk = Talk { run: &mut run, peer, how, streams, at_a_time };
+                let steps = if how & 7 == 7 { usize::MAX } else { (how & 7).into() };
+                let all = (0..steps).find(|_| !talk.step()).is_some();
+                // Nothing stands in the way of the first.
+                let first = streams == 1 && how & RESUMED == 0 && how & (DIAL | BEGUN) != BEGUN;
+                if all && first && good {
+                    assert_eq!(talk.run.opened, 1, "the handshake comes through");
+                }
+                talk.frames(&mut bytes);
+            }
+        }
         // What is left begins with CUT.
         let Some(([_, next], rest)) = bytes.split_first_chunk() else { break };
         (how, bytes) = (*next, rest);
+        if options.is_some() {
+            let Some((next, rest)) = bytes.split_first() else { break };
+            (options, bytes) = (Some(Options(*next)), rest);
+        }
         run.next_stream(how);
     }
     for _ in 0..10 {
@@ -254,7 +419,7 @@ fuzz_target!(|bytes: &[u8]| {
             break;
         }
         if let Some(stream) = run.stream {
-            write_all(&mut run.endpoint, stream, run.now);
+            run.write_all(stream);
         }
     }
     run.take_events();
