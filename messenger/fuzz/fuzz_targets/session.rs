@@ -5,17 +5,20 @@
 //!
 //! With [`KEYED`] both sides have a key, and behind each of those bytes comes one of [`Options`]. The peer
 //! then brings the handshake through itself, and the frames are said under its seal. Whatever they are, no
-//! session is with somebody who has not proved who they are, and nothing comes of what was changed on its way.
+//! session is with somebody who has not proved who they are, and nothing comes of what was changed on
+//! its way.
 #![no_main]
 
 #[path = "../../tests/msgr2/keyed.rs"]
 mod keyed;
 mod peer;
+mod talk;
 
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use peer::{Options, Peer};
+use peer::Options;
+use talk::Talk;
 use vmsgr_messenger::msgr2::*;
 
 fn address(number: u8) -> EntityAddr {
@@ -157,8 +160,9 @@ struct Run {
     said: Vec<u8>,
     /// Messages that came.
     received: usize,
-    /// Those streams may bring sessions on which the peer has proved who it is; `None`: all.
-    proved: Option<Vec<StreamId>>,
+    /// Streams on which the peer has proved who it is, and in which mode: only those bring sessions and
+    /// messages. `None`: all do.
+    proved: Option<Vec<(StreamId, u32)>>,
     /// Sessions that were opened.
     opened: usize,
 }
@@ -196,14 +200,17 @@ impl Run {
                         self.stream = None;
                     }
                 }
-                Event::Opened { stream, .. } => {
-                    let proved = self.proved.as_ref().is_none_or(|it| it.contains(&stream));
-                    assert!(proved, "a session with somebody who has not proved who they are");
+                Event::Opened { stream, peer, .. } => {
+                    assert!(self.is_proved(stream, peer.mode), "a session with anybody");
                     self.opened += 1;
                 }
                 _ => {}
             }
         }
+    }
+
+    fn is_proved(&self, stream: StreamId, mode: u32) -> bool {
+        self.proved.as_ref().is_none_or(|proved| proved.contains(&(stream, mode)))
     }
 
     /// Does what is due next; whether anything was.
@@ -249,6 +256,9 @@ impl Run {
             while let Some(received) = self.endpoint.receive(stream, &mut input, self.now) {
                 let (session, bytes) = (received.session, received.bytes() as u64);
                 self.received += 1;
+                let proved =
+                    self.is_proved(stream, MODE_CRC) || self.is_proved(stream, MODE_SECURE);
+                assert!(proved, "a message of anybody");
                 self.endpoint.taken(session, 1, bytes, self.now);
             }
             self.write_all(stream);
@@ -288,78 +298,6 @@ fn check(error: &ConnectionError) {
     }
 }
 
-/// What goes on on one stream with a key.
-struct Talk<'a> {
-    run: &'a mut Run,
-    peer: Peer,
-    how: u8,
-    streams: usize,
-    at_a_time: usize,
-}
-
-impl Talk<'_> {
-    /// The peer says something by itself; whether it had anything to say.
-    fn step(&mut self) -> bool {
-        let (how, streams) = (self.how, self.streams as u64);
-        let Some(said) = self.peer.say(|| session(how, streams)) else { return false };
-        if let (true, Some(stream)) = (self.peer.is_proved(), self.run.stream) {
-            self.run.proved.get_or_insert_default().push(stream);
-        }
-        self.give(&said);
-        true
-    }
-
-    fn give(&mut self, said: &[u8]) {
-        self.run.give(said, self.at_a_time);
-        self.peer.hear(&std::mem::take(&mut self.run.said));
-        self.run.take_events();
-    }
-
-    /// Nothing may come of these bytes, if what is said on the stream is sealed.
-    fn give_spoilt(&mut self, said: &[u8]) {
-        let before = (self.run.received, self.run.opened);
-        self.give(said);
-        let after = (self.run.received, self.run.opened);
-        assert!(!self.peer.is_sealed() || before == after, "something came of what was changed");
-    }
-
-    /// Frames, as [`frames`] takes them, each given by itself.
-    fn frames(&mut self, bytes: &mut &[u8]) {
-        let mut spoilt = false;
-        for _ in 0..40 {
-            let Some(([tag, length], rest)) = bytes.split_first_chunk() else { break };
-            match *tag {
-                CUT => return,
-                STEP => {
-                    *bytes = rest;
-                    self.step();
-                    continue;
-                }
-                _ => {}
-            }
-            let spoil = *tag & SPOILT != 0;
-            let Ok(tag) = Tag::try_from(*tag & !SPOILT) else { break };
-            let (payload, rest) = rest.split_at(rest.len().min((*length).into()));
-            *bytes = rest;
-            let wire = match spoil {
-                false => self.peer.frame(tag, payload),
-                true => {
-                    let (good, wire) = self.peer.spoilt(tag, payload);
-                    if !spoilt {
-                        self.give(&good);
-                    }
-                    wire
-                }
-            };
-            spoilt |= spoil;
-            if spoilt { self.give_spoilt(&wire) } else { self.give(&wire) }
-        }
-        let rest = std::mem::take(bytes);
-        self.peer.raw(rest);
-        self.give_spoilt(rest);
-    }
-}
-
 fuzz_target!(|bytes: &[u8]| {
     let Some(([how, piece], mut bytes)) = bytes.split_first_chunk() else { return };
     let mut options = None;
@@ -391,17 +329,15 @@ fuzz_target!(|bytes: &[u8]| {
                 run.said.clear();
             }
             Some(options) => {
-                let side = if how & DIAL != 0 { Side::Acceptor } else { Side::Initiator };
-                let peer = Peer::new(options, side);
-                let good = options.are_good() && ours.is_some_and(Options::are_good);
-                let mut talk = Talk { run: &mut run, peer, how, streams, at_a_time };
-                let steps = if how & 7 == 7 { usize::MAX } else { (how & 7).into() };
-                let all = (0..steps).find(|_| !talk.step()).is_some();
+                let good = ours.is_some_and(Options::are_good) && options.are_good();
+                let mut talk = Talk::new(&mut run, options, how, streams, at_a_time);
+                let all = talk.handshake();
                 // Nothing stands in the way of the first.
                 let first = streams == 1 && how & RESUMED == 0 && how & (DIAL | BEGUN) != BEGUN;
-                if all && first && good {
-                    assert_eq!(talk.run.opened, 1, "the handshake comes through");
-                }
+                assert!(
+                    !(all && first && good) || talk.has_opened(),
+                    "the handshake comes through"
+                );
                 talk.frames(&mut bytes);
             }
         }

@@ -167,11 +167,14 @@ impl Peer {
         }
     }
 
-    /// Whether it has proved by its signature that it is whom it says: it has the key, and nobody meddled.
-    pub fn is_proved(&self) -> bool {
+    /// In which mode it has proved by its signature that it is whom it says: it has the key, and nobody
+    /// meddled.
+    pub fn proved(&self) -> Option<u32> {
         let signed = matches!(self.stage, Stage::Session | Stage::Over) && self.agreed.is_some();
         let seals = self.is_sealed() && self.options.wrong() == Wrong::ConnectionSecret;
-        signed && !self.options.is(Options::OTHER_KEY) && !self.signs_wrongly() && !seals
+        let wrong = self.options.is(Options::OTHER_KEY) || self.signs_wrongly() || seals;
+        let mode = if self.is_sealed() { MODE_SECURE } else { MODE_CRC };
+        (signed && !wrong).then_some(mode)
     }
 
     fn signs_wrongly(&self) -> bool {
