@@ -59,6 +59,8 @@ const KEPT: u8 = 0x08;
 
 /// In the place of a frame's tag, with a key: the peer says what it would say next by itself.
 const STEP: u8 = 0xfe;
+/// In the place of a frame's tag, with a key: the peer says what it says of the session, too early or again.
+const SESSION: u8 = 0xfd;
 /// Of a frame's tag, with a key: it does not come as it was said.
 const SPOILT: u8 = 0x80;
 
@@ -165,6 +167,8 @@ struct Run {
     proved: Option<Vec<(StreamId, u32)>>,
     /// Sessions that were opened.
     opened: usize,
+    /// We have secrets to seal with.
+    seals: bool,
 }
 
 impl Run {
@@ -187,6 +191,7 @@ impl Run {
             received: 0,
             proved: keyed.map(|_| Vec::new()),
             opened: 0,
+            seals: keyed.is_some_and(Options::may_seal),
         }
     }
 

@@ -45,6 +45,10 @@ impl Options {
         self.0 & (Self::OTHER_KEY | Self::NO_SECRET) == 0 && self.0 >> 4 & 7 < 4
     }
 
+    pub fn may_seal(self) -> bool {
+        !self.is(Self::NO_SECRET)
+    }
+
     fn keyed(self, key: &[u8], distort: Distort) -> Keyed {
         let mode = if self.is(Self::SECURE) { MODE_SECURE } else { MODE_CRC };
         let rounds = u64::from(self.0 & Self::ROUNDS) / 2 + 1;
@@ -53,9 +57,9 @@ impl Options {
 
     /// As we have it.
     pub fn ours(self) -> Keyed {
-        let distort: Distort = match self.is(Self::NO_SECRET) {
-            true => |secrets| secrets.connection_secret = None,
-            false => |_| {},
+        let distort: Distort = match self.may_seal() {
+            true => |_| {},
+            false => |secrets| secrets.connection_secret = None,
         };
         self.keyed(Self::KEY, distort)
     }
@@ -187,6 +191,11 @@ impl Peer {
         self.agreed.as_ref().is_some_and(|agreed| agreed.sealed.is_some())
     }
 
+    /// Whether a marked frame cannot but end the stream.
+    pub fn must_end(&self) -> bool {
+        self.is_sealed() && self.clean && self.options.wrong() != Wrong::Short
+    }
+
     /// The next of what it says by itself; of its session it says this.
     pub fn say(&mut self, session: impl FnOnce() -> Control) -> Option<Vec<u8>> {
         match self.stage {
@@ -308,6 +317,12 @@ impl Peer {
         let (front, rest) = rest.split_at(rest.len() / 4);
         let (middle, data) = rest.split_at(rest.len() / 3);
         self.put(tag, &[header, front, middle, data])
+    }
+
+    /// Says something of its own when the fuzzer wants it said.
+    pub fn untimely(&mut self, control: &Control) -> Vec<u8> {
+        self.clean &= self.agreed.is_some();
+        self.control(control)
     }
 
     /// Says it so that it does not come as it was said: what does, and what then does not.

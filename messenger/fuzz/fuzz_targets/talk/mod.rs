@@ -4,7 +4,7 @@
 use vmsgr_messenger::msgr2::*;
 
 use crate::peer::{Options, Peer};
-use crate::{CUT, DIAL, Run, SPOILT, STEP, session};
+use crate::{CUT, DIAL, Run, SESSION, SPOILT, STEP, session};
 
 /// What goes on on one stream with a key.
 pub struct Talk<'a> {
@@ -57,6 +57,8 @@ impl<'a> Talk<'a> {
         self.run.take_events();
         let after = (self.run.received, self.run.opened);
         assert!(!self.spoilt || before == after, "something came of what was changed");
+        let refused = self.run.seals || !self.peer.is_sealed() || self.run.stream.is_none();
+        assert!(refused, "what is sealed is taken without a secret");
     }
 
     fn give_spoilt(&mut self, said: &[u8]) {
@@ -75,6 +77,12 @@ impl<'a> Talk<'a> {
                     self.step();
                     continue;
                 }
+                SESSION => {
+                    *bytes = rest;
+                    let wire = self.peer.untimely(&session(self.how, self.streams as u64));
+                    self.give(&wire);
+                    continue;
+                }
                 _ => {}
             }
             let spoil = *tag & SPOILT != 0;
@@ -85,6 +93,8 @@ impl<'a> Talk<'a> {
                 let (good, changed) = self.peer.spoilt(tag, payload);
                 self.give(&good);
                 self.give_spoilt(&changed);
+                let ended = self.run.stream.is_none();
+                assert!(ended || !self.peer.must_end(), "what was changed is taken");
             } else {
                 let wire = self.peer.frame(tag, payload);
                 self.give(&wire);
