@@ -330,7 +330,8 @@ impl Peer {
         let mut bytes = self.frame(tag, payload);
         let at = payload.first().map_or(0, |byte| usize::from(*byte));
         match self.options.wrong() {
-            Wrong::Short => bytes.truncate(bytes.len() - 1 - at % 40 % bytes.len()),
+            // By a whole tag: less of one could be guessed.
+            Wrong::Short => bytes.truncate(bytes.len().saturating_sub(16 + at % 24)),
             Wrong::Order => {
                 let second = self.frame(Tag::Keepalive2, &[0; 8]);
                 bytes.splice(..0, second);
