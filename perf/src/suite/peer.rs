@@ -31,6 +31,8 @@ pub enum Peer {
     Epoll,
     /// The plain epoll loop that never sleeps.
     EpollSpin,
+    /// The plain epoll loop beside a second thread, which sleeps.
+    EpollBeside,
     /// tokio's current_thread runtime.
     Tokio,
     /// monoio on epoll.
@@ -47,6 +49,8 @@ pub enum Peer {
     Haproxy,
     /// The plain epoll loop that relays: what the system calls alone cost.
     EpollRelay,
+    /// The same, which moves the bytes by `splice(2)`.
+    SpliceRelay,
     /// An application that has its sockets itself: the plain epoll loop, 64 KiB a read.
     AppEpoll,
     /// The same on a Unix socket, behind HAProxy in TCP mode.
@@ -100,6 +104,7 @@ impl Peer {
             Self::Vmsgrd => "vmsgrd",
             Self::Epoll => "epoll",
             Self::EpollSpin => "epoll-spin",
+            Self::EpollBeside => "epoll-beside",
             Self::Tokio => "tokio",
             Self::MonoioEpoll => "monoio-epoll",
             Self::MonoioUring => "monoio-uring",
@@ -108,6 +113,7 @@ impl Peer {
             Self::VmsgrdRelay => "vmsgrd-relay",
             Self::Haproxy => "haproxy",
             Self::EpollRelay => "epoll-relay",
+            Self::SpliceRelay => "splice-relay",
             Self::AppEpoll => "app-epoll",
             Self::AppHaproxy => "app-haproxy",
             Self::AppShm => "app-shm",
@@ -119,11 +125,19 @@ impl Peer {
     /// It is compared with others that do this.
     pub fn takes_part_in(self, kind: Kind) -> bool {
         match self {
-            Self::VmsgrdRelay | Self::Haproxy | Self::EpollRelay => kind == Kind::Relay,
+            Self::VmsgrdRelay | Self::Haproxy | Self::EpollRelay | Self::SpliceRelay => {
+                kind == Kind::Relay
+            }
             Self::AppEpoll | Self::AppHaproxy | Self::AppShm => kind.is_app(),
             Self::VmsgrdOsd | Self::OsdNull => kind == Kind::Msgr2,
             _ => kind == Kind::Echo,
         }
+    }
+
+    /// It takes part unless others are asked for: the rest answer a question of their own, and
+    /// would make every round longer.
+    pub fn is_usual(self) -> bool {
+        !matches!(self, Self::EpollBeside | Self::SpliceRelay)
     }
 
     /// It is the daemon.
@@ -221,7 +235,7 @@ impl Peer {
             Self::Vmsgrd => Ok(vmsgrd(place, "127.0.0.1:0=echo")),
             Self::VmsgrdOsd => Ok(vmsgrd(place, "127.0.0.1:0=osd-null")),
             Self::VmsgrdRelay => Ok(vmsgrd(place, &format!("127.0.0.1:0=relay:{upstream}"))),
-            Self::EpollRelay => {
+            Self::EpollRelay | Self::SpliceRelay => {
                 let mut command = builtin(self, core)?;
                 command.args(["--upstream", upstream]);
                 Ok(command)
@@ -415,6 +429,8 @@ mod tests {
         let relay = text(Peer::VmsgrdRelay);
         assert!(relay.starts_with("vmsgrd --core-mask 0x2 -l 127.0.0.1:0=relay:"), "{relay}");
         assert!(relay.ends_with(" serve epoll --listen 127.0.0.1:0 --core 0"), "{relay}");
+        let splice = text(Peer::SpliceRelay);
+        assert!(splice.contains(" serve splice-relay --listen 127.0.0.1:0 --core 1 --upstream "));
         let haproxy = text(Peer::Haproxy);
         let expected = "CORE=1 LISTEN=127.0.0.1:PORT UPSTREAM=127.0.0.1:PORT haproxy -db -f \
                         perf/haproxy.cfg, before ";

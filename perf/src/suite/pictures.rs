@@ -204,6 +204,7 @@ fn colour(peer: Peer) -> &'static str {
         Peer::Vmsgrd | Peer::VmsgrdRelay | Peer::AppShm | Peer::VmsgrdOsd => "#c8102e",
         Peer::Epoll | Peer::EpollRelay | Peer::AppEpoll | Peer::OsdNull => "#5b6c7d",
         Peer::EpollSpin => "#9aa7b4",
+        Peer::EpollBeside | Peer::SpliceRelay => "#8a6fae",
         Peer::Tokio => "#3f7cac",
         Peer::MonoioEpoll => "#7fb7be",
         Peer::MonoioUring => "#4f9d8f",
