@@ -22,6 +22,7 @@ Examples:
   vmsgr-bench suite --out figures
   vmsgr-bench suite --quick --only ping,fan --peers vmsgrd,epoll
   vmsgr-bench suite --kind relay --rounds 7 --out relay
+  vmsgr-bench suite --only steady --rate 100000 --peers vmsgrd,epoll,tokio
   vmsgr-bench suite --kind app --app-core 0 --out app
   vmsgr-bench suite --kind msgr2 --out msgr2
   vmsgr-bench spin --out figures
@@ -64,7 +65,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   vmsgr-bench suite --out figures
-  vmsgr-bench suite --quick --only ping,fan --peers vmsgrd,epoll")]
+  vmsgr-bench suite --quick --only ping,fan --peers vmsgrd,epoll
+  vmsgr-bench suite --only steady --rate 100000 --peers vmsgrd,epoll,tokio
+  vmsgr-bench suite --kind relay --only bulk --peers vmsgrd-relay,haproxy,splice-relay")]
     Suite(Suite),
     /// Set two results of the suite against each other
     #[command(after_help = "\
@@ -105,6 +108,9 @@ Examples:
 
 /// Connections, messages in flight, rounds.
 const MANY: usize = 1_000_000;
+
+/// Messages a second: more than the generator can send.
+const MOST_DUE: i64 = 10_000_000;
 
 /// Of one message.
 const MAX_BYTES: usize = 1 << 30;
@@ -233,6 +239,10 @@ pub struct Suite {
     /// use, fewer make the run end
     #[arg(long, default_value_t = 5, value_parser = attempts, allow_negative_numbers = true)]
     pub attempts: u32,
+    /// Messages a second that are due under steady, 1 to 10000000 [default: 50000 of an
+    /// echo, 20000 of the others]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=MOST_DUE), allow_negative_numbers = true)]
+    pub rate: Option<u32>,
     /// What the servers do
     #[arg(long, default_value = "all")]
     pub kind: Kinds,
@@ -243,7 +253,8 @@ pub struct Suite {
     /// Workloads, separated by commas [default: all]
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
     pub only: Vec<Workload>,
-    /// Servers, separated by commas, in the order of each round [default: all]
+    /// Servers, separated by commas, in the order of each round [default: all but epoll-beside and
+    /// splice-relay]
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     pub peers: Vec<Peer>,
     #[command(flatten)]
@@ -305,6 +316,9 @@ pub struct Spin {
     /// How long each sample is measured, after 0.3 s of warm-up
     #[arg(long, default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     pub seconds: Duration,
+    /// How often a sample is taken at most until nothing disturbs it
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100), allow_negative_numbers = true)]
+    pub attempts: u32,
     #[command(flatten)]
     pub place: Place,
     /// Folder for spin.json and spin.svg

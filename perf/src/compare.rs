@@ -101,8 +101,7 @@ impl<'a> Comparison<'a> {
 
 /// The section of the same workload.
 fn same<'a>(report: &'a Report, as_this: &Section) -> Option<&'a Section> {
-    let same = |s: &&Section| s.kind == as_this.kind && s.workload == as_this.workload;
-    report.sections.iter().find(same)
+    report.sections.iter().find(|section| section.is_of(as_this))
 }
 
 impl fmt::Display for Comparison<'_> {
@@ -229,6 +228,7 @@ mod tests {
         Section {
             kind: Kind::Echo,
             workload,
+            rate: None,
             peers: peers.to_vec(),
             absent: Vec::new(),
             rounds: rounds.iter().map(round).collect(),

@@ -39,7 +39,7 @@ use vmsgr_perf::suite::peer::{Peer, Place};
 use vmsgr_perf::suite::report::Report;
 use vmsgr_perf::system_calls::Means;
 use vmsgr_perf::table::{Table, figure, rate};
-use vmsgr_perf::workload::Workload;
+use vmsgr_perf::workload::{Kind, Workload};
 use vmsgr_perf::{compare, cores, frames, hand_over, spin, suite};
 
 use failure::Failure::Usage;
@@ -191,14 +191,24 @@ fn suite(arguments: Suite) -> Result<(), Failure> {
         true => (1, look, look),
         false => (arguments.rounds, arguments.seconds, arguments.idle_seconds),
     };
+    let kinds = arguments.kinds().map_err(Usage)?;
+    takes_part(&arguments.peers, &kinds).map_err(Usage)?;
+    let workloads = all_if_empty(arguments.only, Workload::value_variants());
+    let steady = workloads.contains(&Workload::Steady)
+        && kinds.iter().any(|kind| kind.workloads().contains(&Workload::Steady));
+    if arguments.rate.is_some() && !steady {
+        return Err(Usage(anyhow!("--rate is that of steady, which is not measured")));
+    }
+    let usual = || Peer::value_variants().iter().copied().filter(|peer| peer.is_usual()).collect();
     let options = suite::Options {
         rounds,
         duration,
         idle,
         attempts: arguments.attempts,
-        kinds: arguments.kinds().map_err(Usage)?,
-        workloads: all_if_empty(arguments.only, Workload::value_variants()),
-        peers: all_if_empty(arguments.peers, Peer::value_variants()),
+        rate: arguments.rate,
+        kinds,
+        workloads,
+        peers: if arguments.peers.is_empty() { usual() } else { arguments.peers },
         place: place(arguments.place)?,
     };
     suite::check(&options).map_err(Usage)?;
@@ -208,6 +218,21 @@ fn suite(arguments: Suite) -> Result<(), Failure> {
     let report = suite::run(&options, &stop)?;
     print!("{}", report.verdicts());
     Ok(arguments.out.map_or(Ok(()), |folder| keep(&report, &folder))?)
+}
+
+/// Nobody who was asked for may be left out without a word.
+fn takes_part(peers: &[Peer], kinds: &[Kind]) -> Result<()> {
+    let of_kinds = |peer: Peer| kinds.iter().any(|&kind| peer.takes_part_in(kind));
+    let Some(peer) = peers.iter().find(|&&peer| !of_kinds(peer)) else { return Ok(()) };
+    let all = Peer::value_variants().iter().filter(|&&peer| of_kinds(peer));
+    let all: Vec<&str> = all.map(|peer| peer.name()).collect();
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    Err(anyhow!(
+        "{} takes no part in --kind {}; these do: {}",
+        peer.name(),
+        kinds.join(", "),
+        all.join(", ")
+    ))
 }
 
 /// Everything that the suite writes.
@@ -232,6 +257,7 @@ fn spin(arguments: Spin) -> Result<(), Failure> {
     let options = spin::Options {
         rounds: arguments.rounds,
         duration: arguments.seconds,
+        attempts: arguments.attempts,
         place: place(arguments.place)?,
     };
     spin::check(&options).map_err(Usage)?;

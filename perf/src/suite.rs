@@ -48,6 +48,8 @@ pub struct Options {
     pub idle: Duration,
     /// How often a sample is taken at most until it is undisturbed, at least 1.
     pub attempts: u32,
+    /// Messages a second of an open loop, where it is not to be the usual rate.
+    pub rate: Option<u32>,
     /// Kinds of servers, in this order.
     pub kinds: Vec<Kind>,
     /// Workloads, in this order; those that say nothing about a kind are left out there.
@@ -117,9 +119,11 @@ fn section(
         }
         rounds.push(round);
     }
+    let shape = workload.shape(plan.kind);
     Ok(Section {
         kind: plan.kind,
         workload,
+        rate: options.rate.filter(|_| matches!(shape, Shape::Open { .. })),
         peers: plan.peers.clone(),
         absent: plan.absent.clone(),
         rounds,
@@ -254,7 +258,7 @@ fn measure(
         slow: 0,
     };
     let mut alone_p99_us = None;
-    let measured = match workload.shape(kind) {
+    let measured = match workload.shape_at(kind, options.rate) {
         Shape::Closed { connections, depth, size, slow } => {
             let mut options = closed(connections, depth, size);
             if slow > 0 {

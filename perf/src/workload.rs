@@ -220,6 +220,16 @@ impl Workload {
         }
     }
 
+    /// The same, with so many messages a second of an open loop instead of the usual.
+    pub fn shape_at(self, kind: Kind, rate: Option<u32>) -> Shape {
+        match (self.shape(kind), rate) {
+            (Shape::Open { connections, size, .. }, Some(rate)) => {
+                Shape::Open { connections, size, rate }
+            }
+            (shape, _) => shape,
+        }
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

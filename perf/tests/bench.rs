@@ -251,6 +251,71 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
 }
 
 #[test]
+fn the_rate_of_an_open_loop_is_chosen_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |rate: &str| {
+        let out = folder.path().join(rate);
+        let arguments = ["--only", "ping,steady", "--peers", "epoll", "--rate", rate];
+        suite(&arguments, &out).map(|text| (text, out))
+    };
+    let (Some((text, one)), Some((_, other))) = (run("3000"), run("4000")) else { return };
+    let title = "steady: 64 connections, 64 B, open loop: 3000 msgs/s are due";
+    let page = std::fs::read_to_string(one.join("index.html")).unwrap();
+    let picture = std::fs::read_to_string(one.join("echo-latency.svg")).unwrap();
+    assert!(text.contains(title) && page.contains(title), "{text}\n{page}");
+    assert!(picture.contains("open loop: 3000 msgs/s"), "{picture}");
+    let [one, other] = [one, other].map(|folder| folder.join("results.json"));
+    let json = read_json(&one);
+    let [ping, steady] = [0, 1].map(|number| &json["sections"][number]);
+    assert_eq!(steady["rate"], 3000, "{steady}");
+    let of_load = &steady["rounds"][0][0]["measured"]["load"]["open_loop"]["rate"];
+    assert_eq!(of_load, 3000.0, "{steady}");
+    // It is said of no closed loop.
+    assert!(ping["rate"].is_null(), "{ping}");
+    // What is due at another rate is another load.
+    let text = success(&bench(&["compare"]).args([&one, &other]).output().unwrap());
+    let after = |title: &str| text.split(title).nth(1).unwrap().lines().nth(2).unwrap();
+    assert_eq!(after("open loop: 4000 msgs/s"), "not in the old results");
+    assert_eq!(after("open loop: 3000 msgs/s"), "not in the new results");
+}
+
+#[test]
+fn a_rate_that_nothing_is_sent_at_is_an_error() {
+    for rate in ["0", "-1", "1.5", "10000001", "many"] {
+        let output = bench(&["suite", "--rate", rate]).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{rate}\n{stderr}");
+        assert!(stderr.contains("'--rate <R>'"), "{stderr}");
+    }
+    for other in [["--only", "ping"], ["--kind", "msgr2"]] {
+        let output = bench(&["suite", "--rate", "10"]).args(other).output().unwrap();
+        assert!(refusal(&output).contains("--rate is that of steady"));
+    }
+}
+
+#[test]
+fn peers_beside_the_usual_ones_are_measured_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--only", "ping", "--peers", "epoll-beside,splice-relay"];
+    let Some(text) = suite(&arguments, folder.path()) else { return };
+    let kinds: Vec<&str> = text.lines().filter(|line| line.starts_with("## ")).collect();
+    assert!(kinds[0].starts_with("## ping") && kinds[1].starts_with("## relay ping"), "{text}");
+    for peer in ["epoll-beside", "splice-relay"] {
+        let row = text.lines().find(|line| line.starts_with(&format!("| {peer} "))).unwrap();
+        assert!(row.contains("0/1") || row.contains("1/1"), "{row}");
+    }
+}
+
+#[test]
+fn a_peer_of_another_kind_is_an_error_that_names_those_of_this_one() {
+    let output = bench(&["suite", "--kind", "relay", "--peers", "haproxy,vmsgrd"]).output();
+    let wanted = "vmsgrd takes no part in --kind relay; these do: vmsgrd-relay, haproxy, \
+                  epoll-relay, splice-relay";
+    let stderr = refusal(&output.unwrap());
+    assert!(stderr.contains(wanted), "{stderr}");
+}
+
+#[test]
 fn haproxy_is_measured_as_a_relay_or_said_to_be_missing() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["--only", "ping", "--peers", "haproxy"];

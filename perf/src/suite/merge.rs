@@ -71,7 +71,7 @@ fn add_line(text: &mut String, line: &str) {
 }
 
 fn add(sections: &mut Vec<Section>, new: Section) -> Result<()> {
-    let same = |old: &&mut Section| old.kind == new.kind && old.workload == new.workload;
+    let same = |old: &&mut Section| old.is_of(&new);
     let Some(old) = sections.iter_mut().find(same) else {
         sections.push(new);
         return Ok(());
@@ -93,6 +93,7 @@ mod tests {
         let section = Section {
             kind: Kind::Echo,
             workload,
+            rate: None,
             peers: peers.to_vec(),
             absent: Vec::new(),
             rounds: vec![peers.iter().map(|_| sample(rate, 1.0, 0.0)).collect()],

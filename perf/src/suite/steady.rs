@@ -91,6 +91,7 @@ mod tests {
         let section = Section {
             kind: Kind::Echo,
             workload: Workload::Steady,
+            rate: None,
             peers: vec![Peer::Vmsgrd, Peer::Epoll, Peer::Tokio],
             absent: Vec::new(),
             rounds: vec![round.clone(), round],
@@ -115,6 +116,7 @@ mod tests {
         let section = Section {
             kind: Kind::Echo,
             workload: Workload::Fan,
+            rate: None,
             peers: vec![Peer::Epoll],
             absent: Vec::new(),
             rounds: vec![vec![sample(10, 1.0, 0.0)]],

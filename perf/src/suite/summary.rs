@@ -96,6 +96,9 @@ pub struct Section {
     pub kind: Kind,
     /// What was sent.
     pub workload: Workload,
+    /// Messages a second of an open loop, where it was not the usual rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
     /// Who answered, in the order of the samples in each round.
     pub peers: Vec<Peer>,
     /// Who could not.
@@ -126,7 +129,12 @@ pub struct Ratio {
 impl Section {
     /// What was sent, in numbers.
     pub fn shape(&self) -> Shape {
-        self.workload.shape(self.kind)
+        self.workload.shape_at(self.kind, self.rate)
+    }
+
+    /// It is of the same load on the same kind of servers as another.
+    pub fn is_of(&self, other: &Self) -> bool {
+        (self.kind, self.workload, self.shape()) == (other.kind, other.workload, other.shape())
     }
 
     /// The reference with the most messages per second; where all are sent the same, the one that
@@ -272,6 +280,7 @@ pub(crate) mod tests {
         Section {
             kind: Kind::Echo,
             workload: Workload::Fan,
+            rate: None,
             absent: Vec::new(),
             peers: vec![Peer::Vmsgrd, Peer::Epoll, Peer::Tokio],
             rounds: rounds

@@ -200,6 +200,7 @@ mod tests {
         let section = Section {
             kind: Kind::Echo,
             workload: Workload::Fan,
+            rate: None,
             peers: vec![Peer::Vmsgrd, Peer::Epoll],
             absent: vec![Absent { peer: Peer::MonoioUring, reason: "not available: EPERM".into() }],
             rounds: vec![vec![sample(99_000, 9.5, 0.0), sample(100_000, 10.0, 0.3)]],

@@ -290,6 +290,7 @@ mod tests {
         Section {
             kind,
             workload,
+            rate: None,
             absent: Vec::new(),
             peers: peers.iter().map(|&(peer, ..)| peer).collect(),
             rounds: vec![round],
