@@ -51,9 +51,6 @@ const FEWEST_FOR_P99: f64 = 1000.0;
 /// rate is tried.
 const LEFT_BEHIND: f64 = 0.05;
 
-/// How often a sample is taken at most until it is undisturbed.
-const ATTEMPTS: usize = 4;
-
 /// Who takes part, in the order of the legend, and in which colour.
 const SERVERS: [(Name, &str); 5] = [
     (Name::Spin("0"), "#3f7cac"),
@@ -69,6 +66,11 @@ enum Name {
     Spin(&'static str),
     /// The plain epoll loop that never sleeps.
     EpollSpin,
+}
+
+impl Name {
+    /// What the daemon does when it is told nothing.
+    const DEFAULT: Self = Self::Spin("auto");
 }
 
 impl fmt::Display for Name {
@@ -87,6 +89,8 @@ pub struct Options {
     pub rounds: usize,
     /// How long each is measured.
     pub duration: Duration,
+    /// How often a sample is taken at most until it is undisturbed, at least 1.
+    pub attempts: u32,
     /// Where the servers are, and where they run.
     pub place: Place,
 }
@@ -222,7 +226,7 @@ fn goes_on(series: &Series) -> bool {
 /// disturbed one.
 fn sample(options: &Options, name: Name, due: f64, stop: &AtomicBool) -> Result<Outcome> {
     let mut best: Option<(f64, Outcome)> = None;
-    for _ in 0..ATTEMPTS {
+    for _ in 0..options.attempts {
         let (disturbance, outcome) = attempt_sample(options, name, due, stop)?;
         let total = disturbance.total();
         if best.as_ref().is_none_or(|(least, _)| total < *least) {
@@ -300,6 +304,7 @@ impl Report {
                 .map(|(series, (_, colour))| Curve {
                     label: series.name.clone(),
                     colour,
+                    strong: series.name == Name::DEFAULT.to_string(),
                     points: series
                         .points
                         .iter()
@@ -311,12 +316,17 @@ impl Report {
         let machine = &self.machine;
         curves(
             "What spinning costs and brings",
-            &format!(
-                "vmsgrd's echo, one connection, open loop, 64 B; a curve ends where the server, or \
-                 the generator, no longer keeps up; p99 of samples with {FEWEST_FOR_P99} messages \
-                 or more. {}, Linux {}, commit {}, {}",
-                machine.processor, machine.kernel, machine.commit, self.date
-            ),
+            &[
+                format!(
+                    "vmsgrd's echo, one connection, open loop, 64 B, medians of the rounds; a curve ends \
+                     where the server, or the generator, no longer keeps up; p99 of samples with \
+                     {FEWEST_FOR_P99} messages or more."
+                ),
+                format!(
+                    "{}; {}, {} cores, Linux {}; commit {}",
+                    self.date, machine.processor, machine.cores, machine.kernel, machine.commit
+                ),
+            ],
             "requests per second",
             &[
                 panel("p50 latency", Axis::Time, |point| Some(point.p50_us())),

@@ -5,7 +5,7 @@ use svg::node::element::{Circle, Polyline};
 
 use super::grid::microseconds;
 use super::scale::Scale;
-use super::{FAINT, HEAD, MARGIN, RULE, line, paper, round, text};
+use super::{FAINT, MARGIN, RULE, head, line, paper, round, text};
 
 const PANEL_WIDTH: f64 = 440.0;
 const PANEL_HEIGHT: f64 = 320.0;
@@ -43,26 +43,32 @@ pub struct Curve {
     pub label: String,
     /// Its colour, as SVG has them.
     pub colour: &'static str,
+    /// It is what all this is about: it lies above the others.
+    pub strong: bool,
     /// (rate, figure), in ascending order of the rate.
     pub points: Vec<(f64, f64)>,
 }
 
-/// The whole picture; `across` says what the horizontal axis is.
-pub fn curves(title: &str, subtitle: &str, across: &str, panels: &[Panel]) -> Document {
+/// The whole picture, with lines below its title that say how to read it; `across` says what the
+/// horizontal axis is.
+pub fn curves(title: &str, caption: &[String], across: &str, panels: &[Panel]) -> Document {
     let width = 2.0 * MARGIN + panels.len() as f64 * PANEL_WIDTH;
-    let height = HEAD + LEGEND + PANEL_HEIGHT + MARGIN;
-    let mut document = paper(width, height, title, &[subtitle]);
+    let top = head(caption.len());
+    let height = top + LEGEND + PANEL_HEIGHT + MARGIN;
+    let mut document = paper(width, height, title, caption);
     let mut x = MARGIN;
     for curve in panels.first().map(|panel| &panel.curves[..]).unwrap_or_default() {
-        let sample = line(x, HEAD + 8.0, x + 26.0, HEAD + 8.0, curve.colour);
-        document = document
-            .add(sample.set("stroke-width", 3))
-            .add(text(x + 32.0, HEAD + 12.0, &curve.label).set("font-size", 13));
+        let sample = line(x, top + 8.0, x + 26.0, top + 8.0, curve.colour);
+        document = document.add(sample.set("stroke-width", 3)).add(
+            text(x + 32.0, top + 12.0, &curve.label)
+                .set("font-size", 13)
+                .set("font-weight", if curve.strong { "bold" } else { "normal" }),
+        );
         x += 60.0 + 8.0 * curve.label.chars().count() as f64;
     }
     for (number, panel) in panels.iter().enumerate() {
         let left = MARGIN + number as f64 * PANEL_WIDTH;
-        document = draw(document, panel, across, left, HEAD + LEGEND);
+        document = draw(document, panel, across, left, top + LEGEND);
     }
     document
 }
@@ -98,7 +104,9 @@ fn draw(mut document: Document, panel: &Panel, across: &str, left: f64, top: f64
     }
     let across = text((x0 + x1) / 2.0, y0 + 34.0, across).set("text-anchor", "middle");
     document = document.add(across.set("fill", FAINT));
-    for curve in &panel.curves {
+    let (strong, others): (Vec<&Curve>, Vec<&Curve>) =
+        panel.curves.iter().partition(|curve| curve.strong);
+    for curve in others.into_iter().chain(strong) {
         let places: Vec<(f64, f64)> = curve
             .points
             .iter()
@@ -110,7 +118,7 @@ fn draw(mut document: Document, panel: &Panel, across: &str, left: f64, top: f64
                 .set("points", path.join(" "))
                 .set("fill", "none")
                 .set("stroke", curve.colour)
-                .set("stroke-width", 2),
+                .set("stroke-width", if curve.strong { 3 } else { 2 }),
         );
         for (x, y) in places {
             let dot = Circle::new().set("cx", x).set("cy", y).set("r", 3);
@@ -138,11 +146,12 @@ mod tests {
         let curve = Curve {
             label: "spin 50".into(),
             colour: "#123456",
+            strong: true,
             points: vec![(10.0, 100.0), (1000.0, 30.0), (100_000.0, 20.0)],
         };
         let panel = |axis| Panel { title: "p50".into(), axis, curves: vec![curve.clone()] };
         let panels = [panel(Axis::Time), panel(Axis::Percent)];
-        let svg = curves("Title", "Subtitle", "requests/s", &panels).to_string();
+        let svg = curves("Title", &["Subtitle".into()], "requests/s", &panels).to_string();
         assert_eq!(svg.matches("<circle").count(), 6, "{svg}");
         assert_eq!(svg.matches("spin 50").count(), 1, "{svg}");
         assert!(svg.contains("100k") && svg.contains("100 us"), "{svg}");

@@ -25,6 +25,8 @@ const FIGURES: f64 = 134.0;
 /// Space around a note, and how wide a letter of it is on average, rounded up.
 const NOTE_MARGIN: f64 = 6.0;
 const LETTER: f64 = 6.4;
+/// Space for the label of a tick.
+const TICK_LABEL: f64 = 38.0;
 /// Where a note was cut.
 const ELLIPSIS: &str = "...";
 
@@ -160,19 +162,32 @@ fn longest_bar(panel: &Panel) -> f64 {
 }
 
 fn axis(mut document: Document, scale: &Scale, top: f64, bottom: f64) -> Document {
-    let ticks = scale.ticks();
-    // Labels of neighbouring ticks must not touch.
-    let mut free = f64::NEG_INFINITY;
-    for tick in ticks {
+    for tick in scale.ticks() {
         let x = scale.at(tick);
         document = document.add(line(x, top, x, bottom, RULE));
-        if x >= free {
-            let label = text(x, bottom + 14.0, &microseconds(tick)).set("text-anchor", "middle");
-            document = document.add(label.set("font-size", 10).set("fill", FAINT));
-            free = x + 38.0;
-        }
+    }
+    for tick in labelled(scale) {
+        let label = text(scale.at(tick), bottom + 14.0, &microseconds(tick));
+        let label = label.set("text-anchor", "middle");
+        document = document.add(label.set("font-size", 10).set("fill", FAINT));
     }
     document
+}
+
+/// The ticks whose labels do not touch: powers of ten before all others, so that what is left out
+/// is easily told.
+fn labelled(scale: &Scale) -> Vec<f64> {
+    let ticks = scale.ticks();
+    let is_power = |tick: &f64| (tick.log10() - tick.log10().round()).abs() < 1e-9;
+    let (powers, others): (Vec<f64>, Vec<f64>) = ticks.into_iter().partition(is_power);
+    let mut labelled: Vec<f64> = Vec::new();
+    for tick in powers.into_iter().chain(others) {
+        let far = |other: &f64| (scale.at(tick) - scale.at(*other)).abs() >= TICK_LABEL;
+        if labelled.iter().all(far) {
+            labelled.push(tick);
+        }
+    }
+    labelled
 }
 
 fn bar(
@@ -317,6 +332,16 @@ mod tests {
         let svg = grid("Title", &[], &[panel]).to_string();
         assert!(svg.contains(&format!("<title>{reason}</title>")), "{svg}");
         assert!(svg.contains("\nnot available: io_uring_setup: Operation no..."), "{svg}");
+    }
+
+    #[test]
+    fn powers_of_ten_are_labelled_first() {
+        let labelled = |values: [f64; 2]| {
+            let scale = Scale::logarithmic(values.into_iter(), 0.0, 165.0);
+            labelled(&scale).into_iter().map(microseconds).collect::<Vec<_>>()
+        };
+        assert_eq!(labelled([100.0, 10_000.0]), ["100 us", "1 ms", "10 ms"]);
+        assert_eq!(labelled([500.0, 5000.0]), ["1 ms", "500 us", "2 ms", "5 ms"]);
     }
 
     #[test]
