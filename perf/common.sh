@@ -1,4 +1,4 @@
-# What record.sh, stat.sh, offcpu.sh and syscalls.sh have in common; sourced, not run.
+# What the scripts here have in common; sourced, not run.
 # shellcheck shell=bash
 # What is set here is used there.
 # shellcheck disable=SC2034
