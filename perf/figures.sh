@@ -35,7 +35,9 @@ Of each part PART it writes to --out
                [default: target/figures; with --quick target/figures-quick]
   --dry-run    say what would be run and how long it would take, and no more
 
-Environment: VMSGRD, VMSGR_BENCH: other binaries than target/release's, which are built first
+Environment:
+  VMSGR_BENCH  another vmsgr-bench than target/release's, which is built first
+  VMSGRD       another vmsgrd than the one beside that
 
 Examples:
   perf/figures.sh --quick
@@ -168,8 +170,8 @@ need jq "apt-get install jq"
 if [[ " ${only[*]} " =~ \ (relay|app)\  ]] && ! PATH=$PATH:/usr/sbin command -v haproxy >/dev/null; then
     say "haproxy is not installed, and the tables will say so: apt-get install haproxy"
 fi
-if [ -z "${VMSGRD:-}" ] || [ -z "${VMSGR_BENCH:-}" ]; then
-    need cargo "https://rustup.rs, or set VMSGRD and VMSGR_BENCH to binaries"
+if [ -z "${VMSGR_BENCH:-}" ]; then
+    need cargo "https://rustup.rs, or set VMSGR_BENCH to a program that is built"
     say "building"
     cargo build --quiet --locked --release --manifest-path "$root/Cargo.toml" -p vmsgrd -p vmsgr-perf ||
         fail "the build failed"

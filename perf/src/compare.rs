@@ -13,7 +13,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::suite::measured::Figure;
 use crate::suite::peer::Peer;
@@ -75,15 +75,25 @@ fn columns(section: &Section) -> &'static [Column] {
     }
 }
 
+/// How a file begins that gzip has written.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// Reads a results.json of the suite.
 ///
 /// # Errors
 /// When the file cannot be read, or is something else.
 pub fn read(path: &Path) -> Result<Report> {
     let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = path.display();
+    ensure!(!text.starts_with(&GZIP), "{name} is compressed: give <(zcat {name}) instead");
     serde_json::from_slice(&text)
         .with_context(|| format!("{} is no results.json of this version", path.display()))
 }
+
+/// Of the columns whose names do not say it.
+const HOW_TO_READ: &str = "bounds: the least and the largest ratio of any two rounds; where 1 lies \
+                           between them, the change is noise. beside: the change with that of this \
+                           server taken out";
 
 /// The table of an old and a new result.
 #[derive(Debug)]
@@ -110,9 +120,12 @@ impl fmt::Display for Comparison<'_> {
         for (name, header) in [("old", &self.old.header), ("new", &self.new.header)] {
             writeln!(f, "- {name}: {}", origin(header))?;
         }
-        if self.old.header.machine.to_string() != self.new.header.machine.to_string() {
+        let [old, new] = [self.old, self.new].map(|report| report.header.machine.to_string());
+        if old != new {
+            writeln!(f, "- old {old}\n- new {new}")?;
             writeln!(f, "- the machines differ: trust only the ratios beside the reference")?;
         }
+        writeln!(f, "- {HOW_TO_READ}")?;
         for new in &self.new.sections {
             writeln!(f, "\n## {}\n", new.title())?;
             match same(self.old, new) {
@@ -254,6 +267,23 @@ mod tests {
         let fan = |rounds: &[&[u64]]| section(Workload::Fan, &[Peer::Epoll], rounds);
         let text = table(&fan(&[&[100], &[101]]), &fan(&[&[60]])).to_string();
         assert_eq!(cells(&text, "epoll")[3..9], ["100", "60", "0.597", "-", "1.000", "one round"]);
+    }
+
+    #[test]
+    fn another_machine_is_a_warning_and_another_rate_another_load() {
+        let mut steady = section(Workload::Steady, &[Peer::Epoll], &[&[1]]);
+        let old = report(vec![steady.clone()]);
+        steady.rate = Some(7);
+        let mut new = report(vec![steady]);
+        let text = Comparison::new(&old, &new).to_string();
+        assert!(!text.contains("machine"), "{text}");
+        assert!(text.contains("7 msgs/s are due\n\nnot in the old results"), "{text}");
+        assert!(text.contains("50000 msgs/s are due\n\nnot in the new results"), "{text}");
+        new.header.machine.processor = "another".into();
+        let text = Comparison::new(&old, &new).to_string();
+        for line in ["- old machine: one,", "- new machine: another,", "- the machines differ"] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

@@ -12,7 +12,9 @@ mod saved;
 #[path = "../../daemon/src/unbound.rs"]
 mod unbound;
 
+use std::fmt::Display;
 use std::fs;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,10 +62,7 @@ fn main() -> ExitCode {
         Command::Spin(arguments) => spin(arguments),
         Command::Compare(arguments) => compare(&arguments),
         Command::Merge(arguments) => merge(&arguments),
-        Command::Frames(arguments) => {
-            print!("{}", frames::run(arguments.rounds));
-            Ok(())
-        }
+        Command::Frames(arguments) => print(&frames::run(arguments.rounds)),
         Command::HandOver(arguments) => hand_over(&arguments),
         Command::Serve(arguments) => serve(&arguments),
     };
@@ -94,7 +93,7 @@ fn load(arguments: &Load) -> Result<(), Failure> {
         };
         let outcome = idle::run(&options, &stop).map_err(failed)?;
         progress.finish_and_clear();
-        print!("{}", idle_table(&outcome));
+        print(&idle_table(&outcome))?;
         return Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?);
     }
     let outcome = if arguments.churn {
@@ -129,7 +128,7 @@ fn load(arguments: &Load) -> Result<(), Failure> {
     };
     let outcome = outcome.map_err(failed)?;
     progress.finish_and_clear();
-    print!("{}", load_table(&outcome, ("msgs", "message")));
+    print(&load_table(&outcome, ("msgs", "message")))?;
     Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?)
 }
 
@@ -157,7 +156,7 @@ fn osd(arguments: &Osd) -> Result<(), Failure> {
     };
     let outcome = osd::run(&options, &stop).map_err(failed)?;
     progress.finish_and_clear();
-    print!("{}", load_table(&outcome, ("ops", "operation")));
+    print(&load_table(&outcome, ("ops", "operation")))?;
     Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?)
 }
 
@@ -166,8 +165,7 @@ fn hand_over(arguments: &HandOver) -> Result<(), Failure> {
     if arguments.sleeper {
         return Ok(hand_over::sleep(arguments.core)?);
     }
-    print!("{}", hand_over::run(arguments.core, arguments.size as usize, arguments.rounds)?);
-    Ok(())
+    Ok(print(&hand_over::run(arguments.core, arguments.size as usize, arguments.rounds)?)?)
 }
 
 /// The one process that is looked at, if any is: it is there.
@@ -216,7 +214,7 @@ fn suite(arguments: Suite) -> Result<(), Failure> {
         create(folder).map_err(Usage)?;
     }
     let report = suite::run(&options, &stop)?;
-    print!("{}", report.verdicts());
+    print(&report.verdicts())?;
     Ok(arguments.out.map_or(Ok(()), |folder| keep(&report, &folder))?)
 }
 
@@ -247,7 +245,7 @@ fn merge(arguments: &Merge) -> Result<(), Failure> {
     let pieces = pieces.collect::<Result<_>>().map_err(Usage)?;
     let report = suite::merge::merge(pieces).map_err(Usage)?;
     create(&arguments.out).map_err(Usage)?;
-    print!("{report}");
+    print(&report)?;
     Ok(keep(&report, &arguments.out)?)
 }
 
@@ -264,15 +262,14 @@ fn spin(arguments: Spin) -> Result<(), Failure> {
     // Before the minutes that it takes, not after.
     create(&arguments.out).map_err(Usage)?;
     let report = spin::run(&options, &stop)?;
-    print!("{report}");
+    print(&report)?;
     write(&arguments.out.join("spin.svg"), &report.picture().to_string())?;
     Ok(save(&arguments.out.join("spin.json"), &report)?)
 }
 
 fn compare(arguments: &Compare) -> Result<(), Failure> {
     let [old, new] = [&arguments.old, &arguments.new].map(|path| compare::read(path));
-    print!("{}", compare::Comparison::new(&old.map_err(Usage)?, &new.map_err(Usage)?));
-    Ok(())
+    Ok(print(&compare::Comparison::new(&old.map_err(Usage)?, &new.map_err(Usage)?))?)
 }
 
 fn all_if_empty<T: Copy>(given: Vec<T>, all: &[T]) -> Vec<T> {
@@ -454,6 +451,18 @@ fn idle_table(outcome: &IdleOutcome) -> String {
         text += &system_calls(probed, all.map(|count| count as f64), "in all");
     }
     text
+}
+
+/// A reader that has gone, such as `head`, has seen all that it wanted, and files are still to be
+/// written.
+fn print(text: &impl Display) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn save(path: &Path, report: &impl Serialize) -> Result<()> {

@@ -246,6 +246,15 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
     assert!(text.contains("| one round |") && !text.contains("WORSE"), "{text}");
     let steady = text.split("## steady").nth(1).unwrap();
     assert!(steady.contains(" p99.9 us |") && !steady.contains("msgs/s |"), "{text}");
+    let compressed = folder.path().join("results.json.gz");
+    std::fs::write(&compressed, [0x1f, 0x8b, 8]).unwrap();
+    let unread = bench(&["compare"]).args([&results, &compressed]).output().unwrap();
+    assert!(refusal(&unread).contains("is compressed: give <(zcat "), "{unread:?}");
+    // A reader that has seen enough is no error.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut unheard = bench(&["compare"]);
+    assert!(unheard.args([&results, &results]).stdout(writer).status().unwrap().success());
     let nothing = bench(&["compare", "/nonexistent.json"]).arg(&results).output().unwrap();
     assert!(refusal(&nothing).contains("cannot read /nonexistent.json"));
 }
