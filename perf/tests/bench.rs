@@ -325,6 +325,31 @@ fn a_peer_of_another_kind_is_an_error_that_names_those_of_this_one() {
 }
 
 #[test]
+fn haproxy_runs_on_the_core_that_it_is_given() {
+    if Peer::Haproxy.absence().is_some() {
+        return;
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy.cfg");
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
+    let core = core_affinity::get_core_ids().unwrap().pop().unwrap().id.to_string();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut haproxy = Command::new("haproxy");
+    haproxy.env("PATH", path).env("CORE", &core).args(["-db", "-f"]).arg(file);
+    haproxy.env("LISTEN", address.to_string()).env("UPSTREAM", "127.0.0.1:1");
+    let server = Server::start_listening(haproxy, address).unwrap();
+    let status = format!("/proc/{}/status", server.pid());
+    let allowed = |status: String| {
+        let line = status.lines().find(|line| line.starts_with("Cpus_allowed_list:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let end = Instant::now() + Duration::from_secs(5);
+    while allowed(std::fs::read_to_string(&status).unwrap()) != core {
+        assert!(Instant::now() < end, "{}", std::fs::read_to_string(&status).unwrap());
+        thread::yield_now();
+    }
+}
+
+#[test]
 fn haproxy_is_measured_as_a_relay_or_said_to_be_missing() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["--only", "ping", "--peers", "haproxy"];
