@@ -22,6 +22,8 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take to tell its counters.
 const REPORT_LIMIT: Duration = Duration::from_secs(5);
+/// How long it is waited until it is asked again.
+const REPORT_AGAIN: Duration = Duration::from_millis(250);
 /// Lines of its stderr that are kept for the error message.
 const KEPT_LINES: usize = 10;
 
@@ -92,9 +94,14 @@ impl Reports {
     fn next(&self) -> Result<String> {
         let last = self.told.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.0;
-        kill(Pid::from_raw(self.pid.cast_signed()), Signal::SIGUSR1)?;
-        let waited = self.told.news.wait_timeout_while(last, REPORT_LIMIT, |last| last.0 == before);
-        let (last, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (mut last, begun) = (last, Instant::now());
+        while last.0 == before && begun.elapsed() < REPORT_LIMIT {
+            // Again and again: who was just about to sleep sleeps through the first.
+            kill(Pid::from_raw(self.pid.cast_signed()), Signal::SIGUSR1)?;
+            let told = &self.told.news;
+            let waited = told.wait_timeout_while(last, REPORT_AGAIN, |last| last.0 == before);
+            (last, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         if last.0 == before {
             bail!("process {} has not told its counters", self.pid);
         }

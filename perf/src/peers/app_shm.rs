@@ -42,6 +42,7 @@ pub fn serve(options: &Options, report: &AtomicBool) -> Result<()> {
     };
     let mut endpoint = Endpoint::attach(&attach).context("cannot attach")?;
     endpoint.listen(options.listen)?;
+    let asked = || report.load(Ordering::Relaxed) && report.swap(false, Ordering::Relaxed);
     loop {
         while let Some(event) = endpoint.next_event() {
             match event {
@@ -61,9 +62,13 @@ pub fn serve(options: &Options, report: &AtomicBool) -> Result<()> {
                 Event::Detached { reason } => bail!("{reason}"),
                 _ => {}
             }
+            // There may always be another one.
+            if asked() {
+                tell(&endpoint);
+            }
         }
         endpoint.wait(None)?;
-        if report.load(Ordering::Relaxed) && report.swap(false, Ordering::Relaxed) {
+        if asked() {
             tell(&endpoint);
         }
     }
