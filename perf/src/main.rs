@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use clap::ValueEnum;
 use progress::progress;
 use serde::Serialize;
@@ -165,7 +165,7 @@ fn hand_over(arguments: &HandOver) -> Result<(), Failure> {
     if arguments.sleeper {
         return Ok(hand_over::sleep(arguments.core)?);
     }
-    Ok(print(&hand_over::run(arguments.core, arguments.size as usize, arguments.rounds)?)?)
+    print(&hand_over::run(arguments.core, arguments.size as usize, arguments.rounds)?)
 }
 
 /// The one process that is looked at, if any is: it is there.
@@ -269,7 +269,7 @@ fn spin(arguments: Spin) -> Result<(), Failure> {
 
 fn compare(arguments: &Compare) -> Result<(), Failure> {
     let [old, new] = [&arguments.old, &arguments.new].map(|path| compare::read(path));
-    Ok(print(&compare::Comparison::new(&old.map_err(Usage)?, &new.map_err(Usage)?))?)
+    print(&compare::Comparison::new(&old.map_err(Usage)?, &new.map_err(Usage)?))
 }
 
 fn all_if_empty<T: Copy>(given: Vec<T>, all: &[T]) -> Vec<T> {
@@ -455,11 +455,11 @@ fn idle_table(outcome: &IdleOutcome) -> String {
 
 /// A reader that has gone, such as `head`, has seen all that it wanted, and files are still to be
 /// written.
-fn print(text: &impl Display) -> Result<()> {
+fn print(text: &impl Display) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("standard output")
+            Err(Failure::Failed(Error::from(error).context("standard output")))
         }
         _ => Ok(()),
     }
