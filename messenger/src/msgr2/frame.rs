@@ -7,6 +7,7 @@
 
 use std::io::IoSlice;
 
+use super::control::Control;
 use super::crc;
 use super::error::{Rule, Violation};
 use super::limits::Limits;
@@ -135,6 +136,15 @@ impl Envelope {
         [self.preamble(), first, self.first_crc(), front, middle, data, self.epilogue()]
             .map(IoSlice::new)
     }
+}
+
+/// A whole control frame.
+pub fn control_frame(control: &Control) -> Vec<u8> {
+    let mut payload = Vec::new();
+    control.encode(&mut payload);
+    let envelope = Envelope::new(control.tag(), &[&payload, &[], &[], &[]]);
+    // It has one segment, and so no epilogue.
+    [envelope.preamble(), &payload, envelope.first_crc()].concat()
 }
 
 /// Takes frames in crc mode from a stream that comes in any pieces.

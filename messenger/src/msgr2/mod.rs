@@ -96,7 +96,7 @@ pub use error::{Rule, Violation};
 pub use event::Event;
 pub use failure::{ConnectionError, Reason};
 pub use follower::{CannotFollow, Followed, Follower};
-pub use frame::{Envelope, Frame, FrameDecoder};
+pub use frame::{Envelope, Frame, FrameDecoder, control_frame};
 pub use header::MessageHeader;
 pub use ids::{SessionId, StreamId};
 pub use limits::Limits;

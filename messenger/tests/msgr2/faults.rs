@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use vmsgr_messenger::msgr2::Side::{Acceptor, Initiator};
 use vmsgr_messenger::msgr2::*;
 
-use crate::world::{config, frame, message, name, raw};
+use crate::world::{config, message, name, raw};
 
 /// An endpoint, a stream of it, and the bytes that a good peer would send on that.
 struct Victim {
@@ -18,20 +18,24 @@ struct Victim {
 const PEER: u8 = 3;
 
 fn hello() -> Vec<u8> {
-    frame(&Control::Hello(Hello { entity: EntityType::OSD, peer: name(2) }))
+    control_frame(&Control::Hello(Hello { entity: EntityType::OSD, peer: name(2) }))
 }
 
 fn request(method: u32) -> Vec<u8> {
     let payload = Default::default();
-    frame(&Control::AuthRequest(AuthRequest { method, modes: vec![1], payload }))
+    control_frame(&Control::AuthRequest(AuthRequest { method, modes: vec![1], payload }))
 }
 
 fn done() -> Vec<u8> {
-    frame(&Control::AuthDone(AuthDone { global_id: 1, mode: 1, payload: Default::default() }))
+    control_frame(&Control::AuthDone(AuthDone {
+        global_id: 1,
+        mode: 1,
+        payload: Default::default(),
+    }))
 }
 
 fn ident() -> Vec<u8> {
-    frame(&Control::ClientIdent(ClientIdent {
+    control_frame(&Control::ClientIdent(ClientIdent {
         addresses: name(PEER).into(),
         target: name(2),
         gid: 1,
@@ -44,7 +48,7 @@ fn ident() -> Vec<u8> {
 }
 
 fn server_ident() -> Vec<u8> {
-    frame(&Control::ServerIdent(ServerIdent {
+    control_frame(&Control::ServerIdent(ServerIdent {
         addresses: name(PEER).into(),
         gid: 1,
         global_seq: 1,
@@ -88,7 +92,7 @@ fn up_to((side, state): Place) -> Vec<u8> {
         (State::Banner, Banner::OURS.encode().to_vec()),
         (State::Hello, hello()),
         (State::Authenticating, request),
-        (State::Signature, frame(&Control::AuthSignature([0; 32]))),
+        (State::Signature, control_frame(&Control::AuthSignature([0; 32]))),
         (State::Accepting, ident),
     ];
     let last = match state {
@@ -243,11 +247,11 @@ fn a_tag_without_a_place_in_the_state_is_named_with_it() {
 
 #[test]
 fn a_step_of_authentication_that_was_not_asked_for_has_no_place() {
-    let more = frame(&Control::AuthRequestMore("more".into()));
+    let more = control_frame(&Control::AuthRequestMore("more".into()));
     let error = error_of(State::Authenticating, &more);
     assert_eq!(error.reason, violation(Some(Tag::AuthRequestMore), Rule::Unexpected));
     let mut victim = Victim::at((Initiator, State::Authenticating));
-    victim.give(&frame(&Control::AuthReplyMore("more".into())));
+    victim.give(&control_frame(&Control::AuthReplyMore("more".into())));
     let error = victim.error().unwrap();
     assert_eq!(error.reason, Reason::Authentication(AuthError("method none has one step")));
     // Another attempt would come to the same end.
@@ -354,7 +358,8 @@ fn before_authentication_memory_is_bounded() {
     // One long request after the other is too much before they are too many.
     let mut victim = Victim::in_state(State::Authenticating);
     let payload = vec![0; 40_000].into();
-    let long = frame(&Control::AuthRequest(AuthRequest { method: 2, modes: vec![], payload }));
+    let long =
+        control_frame(&Control::AuthRequest(AuthRequest { method: 2, modes: vec![], payload }));
     victim.give(&long);
     assert_eq!(victim.error(), None);
     victim.give(&long);
@@ -415,10 +420,10 @@ fn a_client_that_asks_for_another_method_is_told_what_is_allowed() {
     let _ = victim.output();
     victim.give(&request(2));
     let bad = AuthBadMethod { method: 2, result: -95, methods: vec![1], modes: vec![1] };
-    assert_eq!(victim.output(), frame(&Control::AuthBadMethod(bad)));
+    assert_eq!(victim.output(), control_frame(&Control::AuthBadMethod(bad)));
     // It may try again.
     victim.give(&request(1));
-    victim.give(&frame(&Control::AuthSignature([0; 32])));
+    victim.give(&control_frame(&Control::AuthSignature([0; 32])));
     victim.give(&ident());
     assert_eq!(victim.error(), None);
     assert_eq!(victim.endpoint.sessions(), 1);
@@ -426,7 +431,7 @@ fn a_client_that_asks_for_another_method_is_told_what_is_allowed() {
 
 #[test]
 fn a_wrong_signature_is_refused() {
-    let error = error_of(State::Signature, &frame(&Control::AuthSignature([1; 32])));
+    let error = error_of(State::Signature, &control_frame(&Control::AuthSignature([1; 32])));
     assert_eq!(error.reason, violation(Some(Tag::AuthSignature), Rule::Signature));
 }
 
@@ -442,7 +447,7 @@ fn messages_that_are_missing_and_acks_of_what_was_not_sent_are_refused() {
     assert_eq!(error.reason, violation(Some(Tag::Message), skipped));
     let error = error_of(State::Ready, &say(1, 1));
     assert_eq!(error.reason, violation(Some(Tag::Message), Rule::AckBeyond(1)));
-    let error = error_of(State::Ready, &frame(&Control::Ack(9)));
+    let error = error_of(State::Ready, &control_frame(&Control::Ack(9)));
     assert_eq!(error.reason, violation(Some(Tag::Ack), Rule::AckBeyond(9)));
 }
 
@@ -452,10 +457,10 @@ fn keepalives_that_nobody_reads_the_answers_of_do_not_pile_up() {
     let _ = victim.output();
     for seconds in 0..10_000 {
         let time = Timestamp { seconds, nanoseconds: 1 };
-        victim.give(&frame(&Control::Keepalive2(time)));
+        victim.give(&control_frame(&Control::Keepalive2(time)));
     }
     let last = Timestamp { seconds: 9999, nanoseconds: 1 };
-    assert_eq!(victim.output(), frame(&Control::Keepalive2Ack(last)));
+    assert_eq!(victim.output(), control_frame(&Control::Keepalive2Ack(last)));
 }
 
 #[test]

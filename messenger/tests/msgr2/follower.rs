@@ -86,12 +86,8 @@ fn it_does_not_follow_a_revision_that_it_does_not_know() {
 #[test]
 fn it_gives_up_where_compression_begins_and_not_where_it_was_only_talked_about() {
     for on in [false, true] {
-        let mut payload = Vec::new();
-        Control::CompressionDone { on, method: 1 }.encode(&mut payload);
-        let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
-        let envelope = Envelope::new(Tag::CompressionDone, &segments);
-        let mut bytes = Banner::OURS.encode().to_vec();
-        envelope.slices(&segments).iter().for_each(|slice| bytes.extend_from_slice(slice));
+        let done = control_frame(&Control::CompressionDone { on, method: 1 });
+        let bytes = [&Banner::OURS.encode()[..], &done].concat();
         for pieces in cuts(&bytes) {
             let seen = follow(&pieces, 100).map(|seen| seen.len());
             assert_eq!(seen, if on { Err(CannotFollow::Compressed) } else { Ok(1) });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use vmsgr_messenger::msgr2::*;
 
-use crate::world::{World, config, frame, message, name};
+use crate::world::{World, config, message, name};
 
 /// An endpoint, and a stream to it or from it of which the test plays the other side.
 struct Played {
@@ -23,10 +23,17 @@ fn message_frame(header: MessageHeader) -> Vec<u8> {
 /// What the peer at this address says up to its session.
 fn introduction(peer: u8) -> Vec<u8> {
     let mut bytes = Banner::OURS.encode().to_vec();
-    bytes.extend(frame(&Control::Hello(Hello { entity: EntityType::OSD, peer: name(peer) })));
+    bytes.extend(control_frame(&Control::Hello(Hello {
+        entity: EntityType::OSD,
+        peer: name(peer),
+    })));
     let payload = Default::default();
-    bytes.extend(frame(&Control::AuthRequest(AuthRequest { method: 1, modes: vec![1], payload })));
-    bytes.extend(frame(&Control::AuthSignature([0; 32])));
+    bytes.extend(control_frame(&Control::AuthRequest(AuthRequest {
+        method: 1,
+        modes: vec![1],
+        payload,
+    })));
+    bytes.extend(control_frame(&Control::AuthSignature([0; 32])));
     bytes
 }
 
@@ -113,7 +120,7 @@ impl Played {
     }
 
     fn answer(&mut self, control: &Control) -> Control {
-        self.give(&frame(control));
+        self.give(&control_frame(control));
         let said = self.said();
         let [answer] = &said[..] else { panic!("{said:?} to {control:?}") };
         answer.clone()
@@ -186,7 +193,7 @@ fn who_counts_behind_is_told_from_where_to_count() {
     // And who begins with an older connection than the latest is not heard.
     server.again();
     server.events();
-    server.give(&frame(&Control::ClientIdent(ident(5, 8))));
+    server.give(&control_frame(&Control::ClientIdent(ident(5, 8))));
     assert_eq!(server.refusal(), Some(Reason::Stale));
 }
 
@@ -215,7 +222,7 @@ fn a_peer_that_begins_anew_is_owed_only_what_its_policy_says() {
         let session = opened.unwrap();
         server.endpoint.send(session, message(1), server.now).unwrap();
         server.again();
-        server.give(&frame(&Control::ClientIdent(ident(6, 2))));
+        server.give(&control_frame(&Control::ClientIdent(ident(6, 2))));
         let lost = u64::from(policy.reset_check);
         let events = server.events();
         assert!(events.contains(&Event::Reset { session, lost }), "{events:?}");
@@ -232,11 +239,11 @@ fn who_looks_for_another_process_or_lacks_features_is_refused() {
     config.required = 0x3;
     let target = EntityAddr { nonce: 3, ..name(2) };
     let mut server = Played::server(config.clone());
-    server.give(&frame(&Control::ClientIdent(ClientIdent { target, ..ident(5, 1) })));
+    server.give(&control_frame(&Control::ClientIdent(ClientIdent { target, ..ident(5, 1) })));
     assert_eq!(server.refusal(), Some(Reason::NotUs));
     let mut server = Played::server(config.clone());
     let demanding = ClientIdent { required: 0x1ff, ..ident(5, 1) };
-    server.give(&frame(&Control::ClientIdent(demanding)));
+    server.give(&control_frame(&Control::ClientIdent(demanding)));
     assert_eq!(server.refusal(), Some(Reason::MissingFeatures(0x100)));
     let mut server = Played::server(config);
     let simple = ClientIdent { supported: 0x1, ..ident(5, 1) };
@@ -255,7 +262,7 @@ fn sessions_are_bounded_on_both_sides() {
     server.again();
     server.events();
     let another = ClientIdent { addresses: name(3).into(), ..ident(7, 1) };
-    server.give(&frame(&Control::ClientIdent(another)));
+    server.give(&control_frame(&Control::ClientIdent(another)));
     assert_eq!(server.refusal(), Some(Reason::TooManySessions));
     let policy = Policy::LOSSY_CLIENT;
     let target = Target { address: name(4), entity: None, policy, reopen: false };
@@ -351,10 +358,13 @@ impl Dialling {
     /// The server lets it in; what it says then.
     fn let_in(&mut self) -> Vec<Control> {
         let mut bytes = Banner::OURS.encode().to_vec();
-        bytes.extend(frame(&Control::Hello(Hello { entity: EntityType::OSD, peer: name(2) })));
+        bytes.extend(control_frame(&Control::Hello(Hello {
+            entity: EntityType::OSD,
+            peer: name(2),
+        })));
         let done = AuthDone { global_id: 1, mode: 1, payload: Default::default() };
-        bytes.extend(frame(&Control::AuthDone(done)));
-        bytes.extend(frame(&Control::AuthSignature([0; 32])));
+        bytes.extend(control_frame(&Control::AuthDone(done)));
+        bytes.extend(control_frame(&Control::AuthSignature([0; 32])));
         self.played.give(&bytes);
         let mut said = self.played.said();
         // Behind HELLO, AUTH_REQUEST and the signature.
@@ -367,7 +377,7 @@ impl Dialling {
 
     /// The server is there, it says.
     fn welcome_as(&mut self, name: EntityAddr, flags: u64) {
-        self.played.give(&frame(&Control::ServerIdent(ServerIdent {
+        self.played.give(&control_frame(&Control::ServerIdent(ServerIdent {
             addresses: name.into(),
             gid: 0,
             global_seq: 1,
@@ -414,7 +424,7 @@ fn a_client_goes_on_where_both_are() {
     let retry = client.played.answer(&Control::SessionRetryGlobal(40));
     assert_eq!(resumption(&[retry]).global_seq, 41);
     // What the server has need not be kept.
-    client.played.give(&frame(&Control::SessionReconnectOk(3)));
+    client.played.give(&control_frame(&Control::SessionReconnectOk(3)));
     assert_eq!(client.played.endpoint.outbox_bytes(client.session), 0);
 }
 
@@ -452,7 +462,7 @@ fn who_is_told_to_wait_does_so_for_as_long_as_a_handshake_takes() {
     let mut client = Dialling::new(Policy::LOSSLESS_PEER);
     client.let_in();
     client.played.events();
-    client.played.give(&frame(&Control::Wait));
+    client.played.give(&control_frame(&Control::Wait));
     assert_eq!(client.played.refusal(), Some(Reason::Race));
     let until = client.played.endpoint.deadline().expect("it waits");
     assert_eq!(until - client.played.now, Duration::from_secs(10));
@@ -484,7 +494,7 @@ fn a_connection_that_worked_is_made_again_at_once() {
         let before = client.played.now;
         client.lose();
         assert_eq!(client.played.now, before);
-        client.played.give(&frame(&Control::SessionReconnectOk(0)));
+        client.played.give(&control_frame(&Control::SessionReconnectOk(0)));
     }
 }
 
@@ -522,7 +532,7 @@ fn a_peer_that_begins_anew_elsewhere_is_known_there_only() {
     client.let_in();
     client.welcome_as(at(3), 0);
     client.lose();
-    client.played.give(&frame(&Control::SessionReset(true)));
+    client.played.give(&control_frame(&Control::SessionReset(true)));
     client.welcome_as(at(4), 0);
     for (number, known) in [(1, true), (3, false), (4, true)] {
         let target = Target { address: at(number), entity: None, policy, reopen: false };
@@ -569,10 +579,10 @@ fn whoever_counts_to_the_end_breaks_nothing() {
     client.lose();
     // That is as far as it goes, so each has had enough.
     for retry in [Control::SessionRetry(last), Control::SessionRetry(last - 1)] {
-        client.played.give(&frame(&retry));
+        client.played.give(&control_frame(&retry));
         client.lose();
     }
-    client.played.give(&frame(&Control::SessionRetryGlobal(last - 1)));
+    client.played.give(&control_frame(&Control::SessionRetryGlobal(last - 1)));
     assert_eq!(resumption(&client.played.said()).global_seq, last);
     assert_eq!(resumption(&client.lose()).global_seq, last);
 }

@@ -232,11 +232,9 @@ fn why_nothing_can_be_seen_any_more_is_counted_once() {
     assert_eq!((sums.blind.broken, sums.in_flight, sums.abandoned), (1, 0, 1));
     assert_eq!(connection.pass(Side::Initiator, Duration::ZERO, b"noise"), None);
 
-    let mut payload = Vec::new();
-    Control::CompressionDone { on: true, method: 1 }.encode(&mut payload);
     let mut connection = tap.connection(None);
     begin(&mut connection);
-    let done = frame(Tag::CompressionDone, [&payload, &[], &[], &[]]);
+    let done = control_frame(&Control::CompressionDone { on: true, method: 1 });
     let said = connection.pass(Side::Acceptor, Duration::ZERO, &done);
     assert_eq!(said, Some(CannotFollow::Compressed));
     assert_eq!(connection.pass(Side::Acceptor, Duration::ZERO, &done), None);

@@ -91,13 +91,6 @@ pub fn peer(number: u8) -> Config {
     config
 }
 
-/// A control frame as bytes.
-pub fn frame(control: &Control) -> Vec<u8> {
-    let mut payload = Vec::new();
-    control.encode(&mut payload);
-    raw(control.tag(), &payload)
-}
-
 /// A frame with this payload, whatever it is.
 pub fn raw(tag: Tag, payload: &[u8]) -> Vec<u8> {
     let segments = [payload, &[], &[], &[]];

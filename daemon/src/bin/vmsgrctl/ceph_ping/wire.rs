@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use vmsgr_messenger::msgr2::{Banner, Control, Envelope, FrameDecoder, Limits, Tag};
+use vmsgr_messenger::msgr2::{Banner, Control, FrameDecoder, Limits, Tag, control_frame};
 
 /// What is read at once.
 const PIECE: usize = 16 << 10;
@@ -83,13 +83,7 @@ impl Wire {
 
     /// Sends a control frame.
     pub fn send(&mut self, control: &Control) -> Result<(), Diagnosis> {
-        let mut payload = Vec::new();
-        control.encode(&mut payload);
-        let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
-        let envelope = Envelope::new(control.tag(), &segments);
-        let bytes: Vec<u8> =
-            envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect();
-        self.write(&bytes, control.tag().name())
+        self.write(&control_frame(control), control.tag().name())
     }
 
     fn write(&mut self, bytes: &[u8], what: &'static str) -> Result<(), Diagnosis> {
