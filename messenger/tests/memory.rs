@@ -10,14 +10,21 @@ use vmsgr_messenger::msgr2::*;
 thread_local! {
     /// Bytes that this thread has allocated and not given back.
     static HELD: Cell<isize> = const { Cell::new(0) };
+    /// The most that it ever was since this was last set.
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 struct Counting;
 
 fn count(bytes: usize, sign: isize) {
-    HELD.set(HELD.get() + sign * bytes as isize);
+    let held = HELD.get() + sign * bytes as isize;
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
 }
 
+// What grows is moved, which is what `realloc` does unless it is said otherwise here: old and new are
+// there together, as they may be anywhere.
+//
 // SAFETY: the system's allocator does all of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -42,21 +49,13 @@ const MOST: isize = 64 << 10;
 /// What there is for any connection besides: its timer, events, and lists of what waits.
 const FIXED: isize = 2 << 10;
 
-fn frame(control: &Control) -> Vec<u8> {
-    let mut payload = Vec::new();
-    control.encode(&mut payload);
-    let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
-    let envelope = Envelope::new(control.tag(), &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
-}
-
 fn request(method: u32, payload: usize) -> Vec<u8> {
     let payload = vec![0; payload].into();
-    frame(&Control::AuthRequest(AuthRequest { method, modes: vec![MODE_CRC], payload }))
+    control_frame(&Control::AuthRequest(AuthRequest { method, modes: vec![MODE_CRC], payload }))
 }
 
-/// The most that a connection holds on the way through these bytes, after each piece of them; and
-/// whether it stood them.
+/// The most that a connection holds at any moment on the way through these bytes; and whether it
+/// stood them.
 fn most_held(bytes: &[u8], piece: usize) -> (isize, bool) {
     let now = Instant::now();
     let address = EntityAddr::msgr2(([10, 0, 0, 1], 6800).into(), 1);
@@ -69,29 +68,33 @@ fn most_held(bytes: &[u8], piece: usize) -> (isize, bool) {
         accept();
     }
     let begin = HELD.get();
+    PEAK.set(begin);
     let stream = accept();
-    let mut most = 0;
     for mut piece in bytes.chunks(piece) {
         while endpoint.receive(stream, &mut piece, now).is_some() {}
         // Nobody reads what it says, which is made and waits.
         endpoint.fill(stream);
-        most = most.max(HELD.get() - begin);
     }
-    (most, endpoint.streams() == 4)
+    (PEAK.get() - begin, endpoint.streams() == 4)
 }
 
 #[test]
 fn before_authentication_a_peer_has_no_more_memory_than_it_may_send_bytes() {
     let peer = EntityAddr::msgr2(([10, 0, 0, 1], 6800).into(), 1);
-    let hello = frame(&Control::Hello(Hello { entity: EntityType::CLIENT, peer }));
+    let hello = control_frame(&Control::Hello(Hello { entity: EntityType::CLIENT, peer }));
     let start = [&Banner::OURS.encode()[..], &hello].concat();
     let authenticated = [&start[..], &request(1, 0)].concat();
     // Without its last bytes it is never complete.
     let part = |frame: Vec<u8>| frame[..frame.len() - 1].to_vec();
     let signature = |length: usize| {
-        let (signature, segments) = (vec![0; length], Tag::AuthSignature);
-        let envelope = Envelope::new(segments, &[&signature, &[], &[], &[]]);
+        let signature = vec![0; length];
+        let envelope = Envelope::new(Tag::AuthSignature, &[&signature, &[], &[], &[]]);
         [envelope.preamble(), &signature].concat()
+    };
+    let modes = |count: usize| {
+        let modes = vec![MODE_CRC; count];
+        let payload = Default::default();
+        control_frame(&Control::AuthRequest(AuthRequest { method: 2, modes, payload }))
     };
     let mut long = start.clone();
     (0..18).for_each(|_| long.extend(request(2, 3000)));
@@ -109,6 +112,9 @@ fn before_authentication_a_peer_has_no_more_memory_than_it_may_send_bytes() {
             false,
         ),
         ("requests of a method that there is not", long, true),
+        ("a long request that is complete", [&start[..], &request(2, 61_000)].concat(), true),
+        ("as many modes as may be", [&start[..], &modes(64)].concat(), true),
+        ("more modes than there are", [&start[..], &modes(15_000)].concat(), false),
         (
             "a signature beside what it is of",
             [&start[..], &request(1, 61_000), &part(signature(32))].concat(),

@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::address::{AddressKind, EntityAddr};
 use super::auth::{Authenticator, ClientAuth, MODE_CRC, Secrets, ServerAnswer, ServerAuth};
 use super::banner::Banner;
@@ -13,7 +15,7 @@ use super::config::Config;
 use super::control::{AuthRequest, Control, EntityType, Hello, Timestamp};
 use super::error::{Rule, Violation};
 use super::failure::{ConnectionError, Reason};
-use super::frame::{Frame, FrameDecoder};
+use super::frame::{Frame, FrameDecoder, control_frame};
 use super::header::MessageHeader;
 use super::ids::SessionId;
 use super::keepalive::Pulse;
@@ -175,7 +177,7 @@ impl Connection {
             hello: Hello { entity: config.entity, peer },
         };
         // It is shorter than any bound that leaves room for a handshake.
-        let _ = connection.record_raw(&Banner::OURS.encode());
+        let _ = connection.record_sent(Banner::OURS.encode().to_vec().into());
         connection
     }
 
@@ -242,7 +244,7 @@ impl Connection {
             self.banner.push(*byte);
             let Some((banner, _)) = Banner::decode(&self.banner)? else { continue };
             let bytes = std::mem::take(&mut self.banner);
-            self.record_received(&bytes)?;
+            self.transcript()?.received(bytes.into())?;
             banner.check()?;
             self.peer.banner = banner;
             self.state = State::Hello;
@@ -257,9 +259,7 @@ impl Connection {
     fn receive_recorded<'a>(&mut self, input: &mut &[u8]) -> Result<Option<Came<'a>>, Violation> {
         let transcript = self.transcript.as_mut().ok_or(Rule::Unexpected)?;
         let limits = before_session(&self.limits);
-        let Some(frame) = transcript.take_frame(input, &limits, self.output.held())? else {
-            return Ok(None);
-        };
+        let Some(frame) = transcript.take_frame(input, &limits)? else { return Ok(None) };
         let control = self.state.read(self.side, &frame)?;
         Ok(Some(Came::Control(control)))
     }
@@ -399,8 +399,7 @@ impl Connection {
         let transcript = self.transcript.as_ref().ok_or(Rule::Unexpected)?;
         let signature = transcript.sign(secrets.session_key.as_deref());
         self.secrets = secrets;
-        self.output.control(&Control::AuthSignature(signature))?;
-        Ok(())
+        self.output.control(&Control::AuthSignature(signature))
     }
 
     fn verify(&mut self, signature: &[u8; 32]) -> Result<(), Rule> {
@@ -414,33 +413,27 @@ impl Connection {
         Ok(())
     }
 
-    fn record_received(&mut self, bytes: &[u8]) -> Result<(), Rule> {
-        let elsewhere = self.output.held();
-        self.transcript.as_mut().ok_or(Rule::Unexpected)?.received(bytes, elsewhere)
+    fn transcript(&mut self) -> Result<&mut Transcript, Rule> {
+        self.transcript.as_mut().ok_or(Rule::Unexpected)
     }
 
     /// Sends a control frame that the peer's signature covers.
     fn send_recorded(&mut self, control: &Control) -> Result<(), Rule> {
-        let count = self.output.control(control)?;
-        self.record_sent(count)
+        self.record_sent(control_frame(control).into())
     }
 
-    fn record_raw(&mut self, bytes: &[u8]) -> Result<(), Rule> {
-        self.output.raw(bytes);
-        self.record_sent(bytes.len())
-    }
-
-    /// So many bytes, which were put last.
-    fn record_sent(&mut self, count: usize) -> Result<(), Rule> {
-        let (bytes, elsewhere) = (self.output.last(count), self.output.held());
-        self.transcript.as_mut().ok_or(Rule::Unexpected)?.sent(bytes, elsewhere)
+    /// What was said lies where it waits to be written, and is held once.
+    fn record_sent(&mut self, bytes: Bytes) -> Result<(), Rule> {
+        self.transcript()?.sent(bytes.clone())?;
+        self.output.kept(bytes);
+        Ok(())
     }
 
     /// Sends a control frame of the session.
     pub(super) fn send(&mut self, control: &Control) -> Result<(), ConnectionError> {
         let state = self.state;
         match self.output.control(control) {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(rule) => Err(ConnectionError::rule(state, Some(control.tag()), rule)),
         }
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::address::{EntityAddr, EntityAddrs};
 use super::error::{Rule, Violation};
+use super::segment::Segment;
 use super::tag::Tag;
 use super::wire::{Reader, Writer};
 
@@ -311,10 +312,17 @@ impl Control {
 
     /// Reads the payload of a control frame. What later versions append is skipped.
     pub fn decode(tag: Tag, payload: &[u8]) -> Result<Self, Violation> {
-        Self::read(tag, &mut Reader::new(payload)).map_err(Violation::of(tag))
+        Self::of(tag, &Segment::Borrowed(payload))
     }
 
-    fn read(tag: Tag, reader: &mut Reader<'_>) -> Result<Self, Rule> {
+    /// As [`decode`](Self::decode), and what it carries is not copied if the payload is owned.
+    pub(super) fn of(tag: Tag, payload: &Segment<'_>) -> Result<Self, Violation> {
+        Self::read(tag, payload).map_err(Violation::of(tag))
+    }
+
+    fn read(tag: Tag, payload: &Segment<'_>) -> Result<Self, Rule> {
+        let reader = &mut Reader::new(payload);
+        let blob = |reader: &mut Reader<'_>| reader.blob("payload").map(|blob| payload.part(blob));
         Ok(match tag {
             Tag::Hello => Self::Hello(Hello {
                 entity: EntityType(reader.u8("entity type")?),
@@ -392,10 +400,6 @@ fn put_u64s<const N: usize>(out: &mut Vec<u8>, values: [&u64; N]) {
     for value in values {
         out.put_u64(*value);
     }
-}
-
-fn blob(reader: &mut Reader<'_>) -> Result<Bytes, Rule> {
-    Ok(Bytes::copy_from_slice(reader.blob("payload")?))
 }
 
 fn time(reader: &mut Reader<'_>) -> Result<Timestamp, Rule> {

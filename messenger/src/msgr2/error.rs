@@ -100,6 +100,16 @@ pub enum Rule {
     /// A field lies beyond the end of what contains it.
     #[error("field '{0}' ends within its frame")]
     Truncated(&'static str),
+    /// A list has more entries than anybody needs.
+    #[error("field '{field}' has {count} entries, at most {most} are allowed")]
+    TooMany {
+        /// Which.
+        field: &'static str,
+        /// As announced.
+        count: u32,
+        /// The most that is taken.
+        most: u32,
+    },
     /// An address is not marked as one.
     #[error("an address or a list of them begins with a known marker, not {0}")]
     AddressMarker(u8),

@@ -4,7 +4,8 @@ use super::header::MessageHeader;
 use super::tag::Tag;
 
 /// Bounds of what a frame may announce. A length is compared with them before anything is allocated,
-/// and memory then grows with the bytes that really come.
+/// and memory then grows with the bytes that really come. Only a frame that comes before the peer is
+/// authenticated gets all of its memory at once, since to grow takes old and new memory together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The payload of a control frame, in bytes.
@@ -17,8 +18,8 @@ pub struct Limits {
     pub data_bytes: u32,
     /// Front, middle and data of a message together.
     pub message_bytes: u32,
-    /// Memory for all that is received, and said, before the peer is authenticated. What was said is
-    /// signed in the end, so that it is kept until then.
+    /// Memory for all that is received, and said, before the peer is authenticated, at any moment.
+    /// What was said is signed in the end, so that it is kept until then.
     pub unauthenticated_bytes: u32,
 }
 

@@ -72,7 +72,7 @@ const FIRST: usize = 512;
 enum Piece {
     /// What was written here, of any number of frames.
     Copied(Vec<u8>),
-    /// A part of a message, from where it lies.
+    /// What somebody else has too, from where it lies: a part of a message, say.
     Kept(Bytes),
 }
 
@@ -116,29 +116,20 @@ impl Output {
         self.sealer = Some(sealer);
     }
 
-    /// Bytes of memory in which they do.
-    pub(super) fn held(&self) -> usize {
-        let held = |piece: &Piece| match piece {
-            Piece::Copied(bytes) => bytes.capacity(),
-            Piece::Kept(bytes) => bytes.len(),
-        };
-        self.pieces.iter().map(held).sum()
-    }
-
-    /// So many bytes that were copied here last, together.
-    pub(super) fn last(&self, count: usize) -> &[u8] {
-        let last = self.pieces.back().map_or(&[][..], |piece| piece);
-        &last[last.len() - count..]
-    }
-
     /// Bytes as they are.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len();
         room(&mut self.pieces, bytes.len()).extend_from_slice(bytes);
     }
 
-    /// A control frame; how many bytes it has.
-    pub(super) fn control(&mut self, control: &Control) -> Result<usize, Rule> {
+    /// Bytes as they are, from where they lie.
+    pub(super) fn kept(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.pieces.push_back(Piece::Kept(bytes));
+    }
+
+    /// A control frame.
+    pub(super) fn control(&mut self, control: &Control) -> Result<(), Rule> {
         let mut payload = Vec::new();
         control.encode(&mut payload);
         self.whole(control.tag(), &[&payload, &[], &[], &[]])
@@ -149,7 +140,7 @@ impl Output {
         let header = header.encode();
         let segments: [&[u8]; 4] = [&header, &message.front, &message.middle, &message.data];
         if self.sealer.is_some() || message.bytes() <= TOGETHER {
-            return self.whole(Tag::Message, &segments).map(drop);
+            return self.whole(Tag::Message, &segments);
         }
         let envelope = Envelope::new(Tag::Message, &segments);
         for part in [envelope.preamble(), &header, envelope.first_crc()] {
@@ -159,18 +150,15 @@ impl Output {
             match part.len() {
                 0 => {}
                 1..=TOGETHER => self.raw(part),
-                length => {
-                    self.bytes += length;
-                    self.pieces.push_back(Piece::Kept(part.clone()));
-                }
+                _ => self.kept(part.clone()),
             }
         }
         self.raw(envelope.epilogue());
         Ok(())
     }
 
-    /// A frame in one piece; how many bytes it has.
-    fn whole(&mut self, tag: Tag, segments: &[&[u8]; 4]) -> Result<usize, Rule> {
+    /// A frame in one piece.
+    fn whole(&mut self, tag: Tag, segments: &[&[u8]; 4]) -> Result<(), Rule> {
         let parts: usize = segments.iter().map(|segment| segment.len()).sum();
         // More than in crc mode.
         let room = room(&mut self.pieces, parts + AROUND);
@@ -187,9 +175,8 @@ impl Output {
                 envelope.slices(segments).iter().for_each(|slice| room.extend_from_slice(slice));
             }
         }
-        let count = room.len() - start;
-        self.bytes += count;
-        Ok(count)
+        self.bytes += room.len() - start;
+        Ok(())
     }
 
     /// As much from the front as fits.

@@ -23,6 +23,18 @@ impl Segment<'_> {
         }
     }
 
+    /// A part of it to keep: copies only what is in place.
+    ///
+    /// # Panics
+    ///
+    /// If it is no part of it.
+    pub(crate) fn part(&self, part: &[u8]) -> Bytes {
+        match self {
+            Self::Borrowed(_) => Bytes::copy_from_slice(part),
+            Self::Owned(bytes) => bytes.slice_ref(part),
+        }
+    }
+
     /// Whether it lies where it was received.
     pub const fn is_borrowed(&self) -> bool {
         matches!(self, Self::Borrowed(_))

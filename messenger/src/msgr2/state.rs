@@ -65,7 +65,7 @@ impl State {
     /// What a control frame says that comes from the other side, if it has a place in this state.
     pub(super) fn read(self, side: Side, frame: &Frame<'_>) -> Result<Control, Violation> {
         match self.admits(side, frame.tag) {
-            true => Control::decode(frame.tag, &frame.segments[0]),
+            true => Control::of(frame.tag, &frame.segments[0]),
             false => Err(Violation { tag: Some(frame.tag), rule: Rule::Unexpected }),
         }
     }

@@ -1,48 +1,57 @@
 //! What was said before authentication: each side signs what it received.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
+use bytes::Bytes;
 
 use super::error::{Rule, Violation};
 use super::frame::{Frame, FrameDecoder};
 use super::limits::Limits;
 use super::preamble::{self, Preamble};
-use super::segment::split;
+use super::segment::{Segment, gather};
 
-/// Bytes of the first allocation.
-const FIRST: usize = 512;
+/// Bytes of memory around a frame that was received, at most: who has its bytes, and its place in the
+/// list, three times, since a list that grows is there once more and twice as long.
+const AROUND_RECEIVED: usize = 128;
 
-/// Further ones come in steps of so many bytes. To double would leave less for the other direction.
-const STEP: usize = 4 << 10;
+/// And around one that was sent, which has a place in what waits to be written, too.
+const AROUND_SENT: usize = 256;
 
-/// Both directions of a connection so far. A frame is gathered here and nowhere else, so that who
-/// is not authenticated has no more memory than the bound, however it sends.
+/// Both directions of a connection so far, frame by frame. Each lies in memory of its own that it got
+/// at once, is held once, and never moves, so that who is not authenticated has no more memory than
+/// the bound at any moment, however it sends.
 #[derive(Debug)]
 pub(super) struct Transcript {
     limit: u32,
-    received: Vec<u8>,
-    sent: Vec<u8>,
-    /// Where the frame that is coming begins in what was received.
-    frame: usize,
+    received: Vec<Bytes>,
+    sent: Vec<Bytes>,
+    /// The frame that is coming.
+    coming: Vec<u8>,
+    /// Its bytes in all; 0 until its preamble has come.
+    total: usize,
+    /// Memory for what was said, and the frame that is coming, and around it.
+    held: usize,
 }
 
 impl Transcript {
-    /// With at most so many bytes of memory, those that the connection has elsewhere included.
+    /// With at most so many bytes of memory.
     pub(super) fn new(limit: u32) -> Self {
-        Self { limit, received: Vec::new(), sent: Vec::new(), frame: 0 }
+        let (received, sent, coming) = Default::default();
+        Self { limit, received, sent, coming, total: 0, held: 0 }
     }
 
-    /// Something was received that is no frame, and so many bytes are held elsewhere.
-    pub(super) fn received(&mut self, bytes: &[u8], elsewhere: usize) -> Result<(), Rule> {
-        let most = self.left(self.sent.capacity() + elsewhere);
-        append(&mut self.received, bytes, most).ok_or(Rule::UnauthenticatedBytes(self.limit))?;
-        self.frame = self.received.len();
+    /// Something was received that is no frame.
+    pub(super) fn received(&mut self, bytes: Bytes) -> Result<(), Rule> {
+        self.hold(bytes.len() + AROUND_RECEIVED)?;
+        self.received.push(bytes);
         Ok(())
     }
 
-    /// Something was said, and so many bytes are held elsewhere.
-    pub(super) fn sent(&mut self, bytes: &[u8], elsewhere: usize) -> Result<(), Rule> {
-        let most = self.left(self.received.capacity() + elsewhere);
-        append(&mut self.sent, bytes, most).ok_or(Rule::UnauthenticatedBytes(self.limit))
+    /// Something is said.
+    pub(super) fn sent(&mut self, bytes: Bytes) -> Result<(), Rule> {
+        self.hold(bytes.len() + AROUND_SENT)?;
+        self.sent.push(bytes);
+        Ok(())
     }
 
     /// Takes from `input` what belongs to the next frame, and gives it once all of it has come.
@@ -50,36 +59,39 @@ impl Transcript {
         &mut self,
         input: &mut &[u8],
         limits: &Limits,
-        elsewhere: usize,
-    ) -> Result<Option<Frame<'_>>, Violation> {
-        if !self.take(preamble::BYTES, input, elsewhere)? {
+    ) -> Result<Option<Frame<'static>>, Violation> {
+        if self.total == 0 {
+            gather(&mut self.coming, preamble::BYTES, input);
+            let Some(head) = self.coming.first_chunk() else { return Ok(None) };
+            let preamble = Preamble::decode(head, limits)?;
+            let total = preamble.frame_bytes() as usize;
+            self.hold(total + AROUND_RECEIVED).map_err(Violation::of(preamble.tag))?;
+            self.coming.reserve_exact(total - preamble::BYTES);
+            self.total = total;
+        }
+        gather(&mut self.coming, self.total, input);
+        if self.coming.len() < self.total {
             return Ok(None);
         }
-        let head = self.received[self.frame..].first_chunk().expect("so much has come");
-        let preamble = Preamble::decode(head, limits)?;
-        let taken = self.take(preamble.frame_bytes() as usize, input, elsewhere);
-        if !taken.map_err(Violation::of(preamble.tag))? {
-            return Ok(None);
-        }
-        let begin = std::mem::replace(&mut self.frame, self.received.len());
+        self.total = 0;
+        let bytes = Bytes::from(std::mem::take(&mut self.coming));
+        self.received.push(bytes.clone());
         // Control frames have no epilogue, in which one could be given up.
-        FrameDecoder::new(*limits).decode(&mut &self.received[begin..])
+        let frame = FrameDecoder::new(*limits).decode(&mut &bytes[..])?;
+        Ok(frame.map(|Frame { tag, segments, forgotten }| {
+            let segments = segments.map(|segment| Segment::Owned(bytes.slice_ref(&segment)));
+            Frame { tag, segments, forgotten }
+        }))
     }
 
-    /// Whether `count` bytes of the frame have come, with those at the front of `input`.
-    fn take(&mut self, count: usize, input: &mut &[u8], elsewhere: usize) -> Result<bool, Rule> {
-        let (end, most) = (self.frame + count, self.left(self.sent.capacity() + elsewhere));
-        if end > most {
+    /// There will be so many bytes more.
+    fn hold(&mut self, bytes: usize) -> Result<(), Rule> {
+        let held = self.held.saturating_add(bytes);
+        if held > self.limit as usize {
             return Err(Rule::UnauthenticatedBytes(self.limit));
         }
-        let piece = split(input, end.saturating_sub(self.received.len()));
-        append(&mut self.received, piece, most).ok_or(Rule::UnauthenticatedBytes(self.limit))?;
-        Ok(self.received.len() >= end)
-    }
-
-    /// Of the bound, beside so many bytes.
-    fn left(&self, others: usize) -> usize {
-        (self.limit as usize).saturating_sub(others)
+        self.held = held;
+        Ok(())
     }
 
     /// Our signature: of what we received. Zeros without a key.
@@ -89,34 +101,16 @@ impl Transcript {
 
     /// Whether the peer has received what we sent.
     pub(super) fn verify(&self, key: Option<&[u8]>, carried: &[u8; 32]) -> Result<(), Rule> {
-        let good = match key {
-            Some(key) => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-                hmac::verify(&key, &self.sent, carried).is_ok()
-            }
-            None => *carried == [0; 32],
-        };
-        if good { Ok(()) } else { Err(Rule::Signature) }
+        verify_slices_are_equal(&signature(key, &self.sent), carried).map_err(|_| Rule::Signature)
     }
 }
 
-/// Puts bytes behind the others, in at most `most` bytes of memory; `None` if it is too little.
-fn append(to: &mut Vec<u8>, bytes: &[u8], most: usize) -> Option<()> {
-    let needed = to.len() + bytes.len();
-    if needed > to.capacity() {
-        let room = if needed <= FIRST { FIRST } else { needed.next_multiple_of(STEP) };
-        let room = room.min(most);
-        to.reserve_exact(room.checked_sub(needed)? + bytes.len());
-    }
-    to.extend_from_slice(bytes);
-    Some(())
-}
-
-fn signature(key: Option<&[u8]>, bytes: &[u8]) -> [u8; 32] {
+fn signature(key: Option<&[u8]>, said: &[Bytes]) -> [u8; 32] {
     let mut signature = [0; 32];
     if let Some(key) = key {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        signature.copy_from_slice(hmac::sign(&key, bytes).as_ref());
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+        said.iter().for_each(|bytes| context.update(bytes));
+        signature.copy_from_slice(context.sign().as_ref());
     }
     signature
 }

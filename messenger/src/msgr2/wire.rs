@@ -2,6 +2,10 @@
 
 use super::error::Rule;
 
+/// Of modes and methods there are a handful. With more a list that is read would be a copy of the
+/// frame, which is kept besides.
+pub(crate) const MOST_NUMBERS: usize = 64;
+
 /// Reads fields off the front of bytes. Nothing beyond their end is ever looked at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a>(&'a [u8]);
@@ -50,12 +54,14 @@ impl<'a> Reader<'a> {
         self.bytes(field, length as usize)
     }
 
-    /// Numbers after their count.
+    /// Numbers after their count, which is [`MOST_NUMBERS`] at most.
     pub(crate) fn u32s(&mut self, field: &'static str) -> Result<Vec<u32>, Rule> {
         let count = self.u32(field)? as usize;
-        // Compared with what is there before anything is allocated.
-        let length = count.checked_mul(4).ok_or(Rule::Truncated(field))?;
-        let bytes = self.bytes(field, length)?;
+        // Before anything is allocated.
+        if count > MOST_NUMBERS {
+            return Err(Rule::TooMany { field, count: count as u32, most: MOST_NUMBERS as u32 });
+        }
+        let bytes = self.bytes(field, count * 4)?;
         Ok(bytes.as_chunks().0.iter().map(|chunk| u32::from_le_bytes(*chunk)).collect())
     }
 }
