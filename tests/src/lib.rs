@@ -8,7 +8,7 @@
 //!          wrk, ab, iperf3
 //! ```
 //!
-//! The subjects are in `tests/`, one file each; this library is what they are written with:
+//! The subjects are in `tests/from_outside/`, one file each; this library is what they are written with:
 //!
 //! - [`Vmsgrd`] starts the daemon, knows the ports it bound, reads its log and its [`Counters`];
 //! - [`Application`] is a process that is attached to it, [`application`] what a test is one with;
@@ -17,7 +17,8 @@
 //! - [`Cutter`] is a way to an address that can be cut at any moment;
 //! - [`sockets`] holds the clients' manners (ping, half-close, reset, never read), [`Pattern`] the
 //!   bytes that they send;
-//! - [`Activity`] is what the kernel says a process did: switches, CPU time, memory.
+//! - [`Activity`] is what the kernel says a process did: switches, CPU time, memory; [`SystemCalls`]
+//!   what strace sees of it.
 //!
 //! A test waits for a condition with a deadline ([`eventually`]), never for a time; the exceptions are
 //! the windows in which nothing may happen, which are the measurement itself.
@@ -40,6 +41,7 @@ mod binary;
 mod ceph;
 mod counters;
 mod cutter;
+mod descriptors;
 mod driver;
 mod eventually;
 mod lines;
@@ -52,6 +54,7 @@ mod process;
 mod random;
 mod redis;
 pub mod sockets;
+mod system_calls;
 mod traced;
 mod vmsgrctl;
 mod vmsgrd;
@@ -62,17 +65,19 @@ pub use binary::{libvmsgr, programs};
 pub use ceph::MiniCeph;
 pub use counters::{Counters, Counts};
 pub use cutter::Cutter;
+pub use descriptors::{OTHERS, raise_descriptor_limit, ten_thousand};
 pub use driver::{Delivery, Driver};
 pub use eventually::{PATIENCE, eventually};
 pub use lines::Lines;
 pub use namespace::Namespace;
 pub use nginx::Nginx;
 pub use pattern::Pattern;
-pub use peer::{PACKAGES, Peer, is_root, peer, raise_descriptor_limit, report, skip, two_cores};
+pub use peer::{PACKAGES, Peer, is_root, peer, report, skip, two_cores};
 pub use peers::{ANSWER_BYTES, PatternPeer, REQUEST_BYTES, SEEDS};
 pub use process::{Process, run};
 pub use random::Random;
 pub use redis::RedisServer;
+pub use system_calls::SystemCalls;
 pub use traced::Traced;
 pub use vmsgrctl::vmsgrctl;
 pub use vmsgrd::{Launch, Listening, Refusal, Vmsgrd, relay_to};

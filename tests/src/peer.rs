@@ -7,7 +7,6 @@ use std::process::Command;
 use std::thread;
 
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, geteuid};
 
 /// The programs that tests look for, each with the Debian package that brings it.
@@ -104,14 +103,6 @@ pub fn two_cores() -> Option<String> {
     }
     skip("needs two cores");
     None
-}
-
-/// Raises this process's limit of descriptors as far as it may, for tests with many connections.
-/// Returns the limit.
-pub fn raise_descriptor_limit() -> u64 {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a process knows its limits");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit is allowed");
-    hard
 }
 
 /// Reports the running test as skipped, with what it needs.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use vmsgr_messenger::msgr2::*;
 use vmsgr_tests::{
-    Application, Driver, Launch, MiniCeph, Namespace, PATIENCE, Vmsgrd, peer,
-    raise_descriptor_limit, report, resident_bytes, skip, sockets, vmsgrctl,
+    Application, Driver, Launch, MiniCeph, Namespace, OTHERS, PATIENCE, Vmsgrd, peer,
+    raise_descriptor_limit, report, resident_bytes, skip, sockets, ten_thousand, vmsgrctl,
 };
 
 const READ: u16 = 0x1201;
@@ -212,10 +212,14 @@ fn converse(driver: &mut Driver, session: SessionId, tids: std::ops::Range<u64>)
 #[test]
 fn half_open_handshakes_do_not_disturb_a_session_and_end_by_themselves() {
     const MANY: usize = 10_000;
+    let _alone = ten_thousand();
     let limit = raise_descriptor_limit();
-    let many = MANY.min(limit.saturating_sub(500) as usize);
+    let many = MANY.min(limit.saturating_sub(OTHERS) as usize);
     if many < MANY {
-        skip(&format!("needs {} descriptors, has {limit}; goes on with fewer", MANY + 500));
+        skip(&format!(
+            "needs {} descriptors, has {limit}; goes on with fewer",
+            MANY as u64 + OTHERS
+        ));
     }
     let daemon = osd_null();
     let (mut driver, session) = client(daemon.address(0));

@@ -68,10 +68,11 @@ fn run_as_nobody(name: &str, socket: &Path) {
     let program = folder.path().join("test");
     fs::copy(std::env::current_exe().expect("a program"), &program).expect("a copy");
     let user = NOBODY.to_string();
+    let (_program, file) = module_path!().split_once("::").expect("a file of a program");
     let output = Command::new("setpriv")
         .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
         .arg(&program)
-        .args(["--exact", name, "--ignored", "--nocapture"])
+        .args(["--exact", &format!("{file}::{name}"), "--ignored", "--nocapture"])
         .env(NOBODYS_SOCKET, socket)
         .current_dir("/")
         .output()

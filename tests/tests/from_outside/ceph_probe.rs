@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use vmsgr_messenger::msgr2::{
     AuthBadMethod, AuthDone, Banner, Control, EntityAddr, EntityType, Envelope, FLAG_LOSSY,
-    FrameDecoder, Hello, Limits, MessageHeader, ServerIdent, Tag, Timestamp,
+    FrameDecoder, Hello, Limits, MessageHeader, ServerIdent, Tag, Timestamp, control_frame,
 };
 use vmsgr_tests::sockets::{Refusing, Unanswering};
 use vmsgr_tests::{
@@ -299,14 +299,8 @@ fn frame(tag: Tag, segments: [&[u8]; 4]) -> Vec<u8> {
     envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
 }
 
-fn control(control: &Control) -> Vec<u8> {
-    let mut payload = Vec::new();
-    control.encode(&mut payload);
-    frame(control.tag(), [&payload, &[], &[], &[]])
-}
-
 fn say(client: &mut TcpStream, said: &Control) {
-    client.write_all(&control(said)).expect("the client listens");
+    client.write_all(&control_frame(said)).expect("the client listens");
 }
 
 /// A monitor without authentication that does with keepalives what the test wants; the keepalives
@@ -322,7 +316,7 @@ fn monitor(
         // What is said in two pieces comes at once, and round trips take no time.
         client.set_nodelay(true).expect("a TCP socket has this option");
         let peer = EntityAddr::client(peer.ip(), 0);
-        let hello = control(&Control::Hello(Hello { entity: EntityType::MON, peer }));
+        let hello = control_frame(&Control::Hello(Hello { entity: EntityType::MON, peer }));
         let first = [&Banner::OURS.encode()[..], &hello].concat();
         client.write_all(&first).expect("the client listens");
         let mut banner = [0; Banner::BYTES];
