@@ -101,6 +101,16 @@ impl<'a> MiniCeph<'a> {
         line.and_then(|line| line.split_once('=')).unwrap_or_else(|| panic!("no {name}")).1
     }
 
+    /// Where the OSD listens for clients.
+    ///
+    /// # Panics
+    ///
+    /// When the script does not say it.
+    #[track_caller]
+    pub fn osd_port(&self) -> &str {
+        self.env("CEPH_OSD_ADDR").rsplit_once(':').expect("a port").1
+    }
+
     /// Runs one of Ceph's client programs on it, and returns what that wrote.
     ///
     /// # Panics
@@ -131,6 +141,19 @@ impl<'a> MiniCeph<'a> {
             .find(|word| word.trim_start_matches('[').starts_with("v2:"));
         address.expect("an address").trim_matches(['[', ']']).to_owned()
     }
+}
+
+/// A number that rados bench has printed after `label`.
+///
+/// # Panics
+///
+/// When there is none.
+#[track_caller]
+pub fn rados_said(output: &[u8], label: &str) -> u64 {
+    let text = String::from_utf8_lossy(output);
+    let line = text.lines().find(|line| line.starts_with(label));
+    let number = line.and_then(|line| line.rsplit([':', ' ']).find(|word| !word.is_empty()));
+    number.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {label} in {text}"))
 }
 
 /// The monitor comes and goes.

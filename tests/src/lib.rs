@@ -62,7 +62,7 @@ mod vmsgrd;
 pub use activity::{Activity, allowed_cores, open_descriptors, resident_bytes};
 pub use application::Application;
 pub use binary::{libvmsgr, programs};
-pub use ceph::MiniCeph;
+pub use ceph::{MiniCeph, rados_said};
 pub use counters::{Counters, Counts};
 pub use cutter::Cutter;
 pub use descriptors::{OTHERS, raise_descriptor_limit, ten_thousand};

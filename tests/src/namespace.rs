@@ -54,6 +54,22 @@ impl Namespace {
         succeed(self.ip.command().args(["netns", "exec", &self.name]).args(command));
     }
 
+    /// From here on, connections made in here that `which`, of a rule of nftables, holds for come to
+    /// this port of their host.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be told.
+    #[track_caller]
+    pub fn redirect(&self, which: &str, port: u16) {
+        // What is there already is added once.
+        self.run(&["nft", "add", "table", "ip", "vmsgr"]);
+        let chain = "{ type nat hook output priority -100; }";
+        self.run(&["nft", "add", "chain", "ip", "vmsgr", "output", chain]);
+        let rule = format!("{which} redirect to :{port}");
+        self.run(&["nft", "add", "rule", "ip", "vmsgr", "output", &rule]);
+    }
+
     /// Runs `task` in here. The sockets that it makes stay in here, wherever they are used later.
     ///
     /// # Panics

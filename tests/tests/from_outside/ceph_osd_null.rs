@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use vmsgr_messenger::msgr2::*;
 use vmsgr_tests::{
-    Application, Driver, Launch, MiniCeph, Namespace, OTHERS, PATIENCE, Vmsgrd, peer,
+    Application, Driver, Launch, MiniCeph, Namespace, OTHERS, PATIENCE, Vmsgrd, peer, rados_said,
     raise_descriptor_limit, report, resident_bytes, skip, sockets, ten_thousand, vmsgrctl,
 };
 
@@ -138,24 +138,6 @@ fn ceph_ping_takes_it_for_an_osd_and_its_keepalives_are_answered() {
     assert_eq!((&keepalive["sent"], &keepalive["answered"]), (&4.into(), &4.into()), "{answer}");
 }
 
-/// A number that rados bench has printed after `label`.
-fn said(output: &[u8], label: &str) -> u64 {
-    let text = String::from_utf8_lossy(output);
-    let line = text.lines().find(|line| line.starts_with(label));
-    let number = line.and_then(|line| line.rsplit([':', ' ']).find(|word| !word.is_empty()));
-    number.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {label} in {text}"))
-}
-
-/// Whoever connects to the OSD of a cluster comes to the daemon.
-fn redirect(namespace: &Namespace, cluster: &MiniCeph<'_>) {
-    let osd_port = cluster.env("CEPH_OSD_ADDR").rsplit_once(':').expect("a port").1;
-    let chain = "{ type nat hook output priority -100; }";
-    let rule = format!("tcp dport {osd_port} redirect to :14301");
-    namespace.run(&["nft", "add", "table", "ip", "vmsgr"]);
-    namespace.run(&["nft", "add", "chain", "ip", "vmsgr", "output", chain]);
-    namespace.run(&["nft", "add", "rule", "ip", "vmsgr", "output", &rule]);
-}
-
 /// Ceph's own client writes, and reads.
 fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd) {
     for size in ["4096", "4194304"] {
@@ -163,7 +145,7 @@ fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd) {
         let words = ["-p", "test", "bench", "2", "write", "--no-cleanup"];
         let more = ["-b", size, "-O", size, "-t", "16", "--no-hints"];
         let output = cluster.client("rados", &[&words[..], &more[..]].concat(), &[]);
-        let written = said(&output, "Total writes made");
+        let written = rados_said(&output, "Total writes made");
         report(&format!("{written} writes of {size} bytes"));
         assert!(written > 0);
         let bytes = daemon.counters().total.bytes_in - before;
@@ -171,7 +153,7 @@ fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd) {
         // What the write remembered is zeros here, so that there are no more than those at once, of
         // no bytes. By the same zeros, of which it makes a number of objects, `rand` would divide.
         let words = ["-p", "test", "bench", "2", "seq", "-t", "16", "--no-hints", "--no-verify"];
-        assert_eq!(said(&cluster.client("rados", &words, &[]), "Total reads made"), 16);
+        assert_eq!(rados_said(&cluster.client("rados", &words, &[]), "Total reads made"), 16);
     }
     let got = cluster.client("rados", &["-p", "test", "get", "an-object", "-"], &[]);
     assert!(got.len() == 4 << 20 && got.iter().all(|byte| *byte == 0), "{} bytes", got.len());
@@ -183,7 +165,7 @@ fn cephs_own_client_is_served_by_it_in_the_place_of_a_real_osd() {
     let Some(namespace) = Namespace::new() else { return };
     let Some(cluster) = MiniCeph::start(&namespace, "none", "crc") else { return };
     let daemon = Launch::new(&["-l", "127.0.0.1:14301=osd-null"]).under(&namespace.exec()).start();
-    redirect(&namespace, &cluster);
+    namespace.redirect(&format!("tcp dport {}", cluster.osd_port()), 14301);
     bench(&cluster, &daemon);
 }
 
@@ -197,7 +179,7 @@ fn cephs_own_client_is_served_by_an_application_in_the_place_of_a_real_osd() {
     // Who listens everywhere is wherever it is looked for: here by the address of the OSD.
     let osd = Application::example("osd_null", &daemon, &["0.0.0.0:14301"]);
     osd.listening(0);
-    redirect(&namespace, &cluster);
+    namespace.redirect(&format!("tcp dport {}", cluster.osd_port()), 14301);
     bench(&cluster, &daemon);
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::Value;
 use vmsgr_messenger::msgr2::Banner;
 use vmsgr_tests::sockets::{connect, expect, expect_end, half_close, ping};
-use vmsgr_tests::{Launch, MiniCeph, Namespace, Pattern, Vmsgrd, peer, relay_to};
+use vmsgr_tests::{Launch, MiniCeph, Namespace, Pattern, Vmsgrd, peer, rados_said, relay_to};
 
 /// The cluster's OSD listens for clients here, and is reached through the daemon.
 const OSD_PORT: &str = "13301";
@@ -20,11 +20,7 @@ fn namespace() -> Option<Namespace> {
 
 /// From here on, whoever connects to the OSD comes to the daemon, unless it is that itself.
 fn redirect(namespace: &Namespace) {
-    namespace.run(&["nft", "add", "table", "ip", "vmsgr"]);
-    let chain = "{ type nat hook output priority -100; }";
-    namespace.run(&["nft", "add", "chain", "ip", "vmsgr", "output", chain]);
-    let rule = format!("tcp dport {OSD_PORT} meta mark != 77 redirect to :14301");
-    namespace.run(&["nft", "add", "rule", "ip", "vmsgr", "output", &rule]);
+    namespace.redirect(&format!("tcp dport {OSD_PORT} meta mark != 77"), 14301);
 }
 
 fn relay_in(namespace: &Namespace) -> Vmsgrd {
@@ -40,14 +36,6 @@ fn count(tap: &Value, kind: &str, what: &str) -> u64 {
     tap["operations"][kind][what].as_u64().unwrap_or_else(|| panic!("no {kind} {what}: {tap}"))
 }
 
-/// A number that rados bench has printed after `label`.
-fn said(output: &[u8], label: &str) -> u64 {
-    let text = String::from_utf8_lossy(output);
-    let line = text.lines().find(|line| line.starts_with(label));
-    let number = line.and_then(|line| line.rsplit([':', ' ']).find(|word| !word.is_empty()));
-    number.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {label} in {text}"))
-}
-
 /// A bench of a second; what it says.
 fn rados_bench(cluster: &MiniCeph<'_>, words: &[&str]) -> Vec<u8> {
     let all = [&["-p", "test", "bench", "1"], words, &["-t", "16", "--no-hints"]].concat();
@@ -60,7 +48,7 @@ fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd, size: &str) {
     let rados = |words: &[&str]| rados_bench(cluster, words);
     let before = tap(daemon);
     let output = rados(&["write", "-b", size, "-O", size, "--no-cleanup"]);
-    let written = said(&output, "Total writes made");
+    let written = rados_said(&output, "Total writes made");
     let after = tap(daemon);
     let more = |kind: &str, what: &str| count(&after, kind, what) - count(&before, kind, what);
     // One more: the bench remembers what it did, in an object of its own.
@@ -71,7 +59,7 @@ fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd, size: &str) {
 
     for how in ["seq", "rand"] {
         let before = tap(daemon);
-        let read = said(&rados(&[how]), "Total reads made");
+        let read = rados_said(&rados(&[how]), "Total reads made");
         let after = tap(daemon);
         let more = |kind: &str, what: &str| count(&after, kind, what) - count(&before, kind, what);
         // One more, again: what the write remembered.
@@ -171,9 +159,9 @@ fn encrypted_connections_are_relayed_without_looking_which_is_said_once() {
     // There is nothing to count, but what was read is what was written, by the bench's own account.
     let size = "65536";
     let written = rados_bench(&cluster, &["write", "-b", size, "-O", size, "--no-cleanup"]);
-    assert!(said(&written, "Total writes made") > 0);
+    assert!(rados_said(&written, "Total writes made") > 0);
     for how in ["seq", "rand"] {
-        assert!(said(&rados_bench(&cluster, &[how]), "Total reads made") > 0, "{how}");
+        assert!(rados_said(&rados_bench(&cluster, &[how]), "Total reads made") > 0, "{how}");
     }
     let tap = tap(&daemon);
     assert_eq!(tap["connections"], 5, "{tap}");

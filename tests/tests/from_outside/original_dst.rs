@@ -19,11 +19,7 @@ fn redirecting_namespace() -> Option<Namespace> {
     peer("nft")?;
     let namespace = Namespace::new()?;
     namespace.run(&["ip", "address", "add", "10.77.0.1/32", "dev", "lo"]);
-    namespace.run(&["nft", "add", "table", "ip", "vmsgr"]);
-    let chain = "{ type nat hook output priority -100; }";
-    namespace.run(&["nft", "add", "chain", "ip", "vmsgr", "output", chain]);
-    let rule = "tcp dport 5000 meta mark != 77 redirect to :7700";
-    namespace.run(&["nft", "add", "rule", "ip", "vmsgr", "output", rule]);
+    namespace.redirect("tcp dport 5000 meta mark != 77", 7700);
     Some(namespace)
 }
 

@@ -220,15 +220,11 @@ fn peers_that_both_connect_and_are_cut_a_hundred_times_lose_and_double_nothing()
     let [mut a, mut b] =
         [0, 1].map(|n| Half::new(&daemons[n], &n.to_string(), EntityPolicy::LosslessPeer));
     let addresses = [a.listen(), b.listen()];
-    namespace.run(&["nft", "add", "table", "ip", "vmsgr"]);
-    let chain = "{ type nat hook output priority -100; }";
-    namespace.run(&["nft", "add", "chain", "ip", "vmsgr", "output", chain]);
     let cutters = addresses.map(|address| {
         let cutter = namespace.enter(|| Cutter::new(address));
         let (to, through) = (address.port(), cutter.address().port());
         let from = Cutter::FROM;
-        let rule = format!("ip saddr != {from} tcp dport {to} redirect to :{through}");
-        namespace.run(&["nft", "add", "rule", "ip", "vmsgr", "output", &rule]);
+        namespace.redirect(&format!("ip saddr != {from} tcp dport {to}"), through);
         cutter
     });
     a.connect(addresses[1]);
