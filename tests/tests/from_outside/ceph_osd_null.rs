@@ -223,7 +223,8 @@ fn half_open_handshakes_do_not_disturb_a_session_and_end_by_themselves() {
         })
         .collect();
     report(&format!("{many} half-open handshakes"));
-    daemon.eventually("all are there", |now| now.total.connections == many as u64 + 1);
+    // On a slow machine the first have had their time before the last come.
+    daemon.eventually("all have come", |now| now.total.accepted == many as u64 + 1);
     let (crowded, turns_crowded) = operations(1000..1990);
     report(&format!(
         "990 operations: {alone:?} and {turns_alone} turns, then {crowded:?} and {turns_crowded}"
@@ -242,50 +243,65 @@ fn half_open_handshakes_do_not_disturb_a_session_and_end_by_themselves() {
 #[test]
 fn who_is_not_authenticated_has_no_more_memory_than_is_said() {
     const MANY: usize = 400;
+    const FEW: usize = 25;
     const LONG: usize = 61_000;
     raise_descriptor_limit();
-    let daemon = osd_null();
-    let frame = |control: Control| {
-        let mut payload = Vec::new();
-        control.encode(&mut payload);
-        let segments: [&[u8]; 4] = [&payload, &[], &[], &[]];
-        let envelope = Envelope::new(control.tag(), &segments);
-        envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>()
-    };
     let request = |payload: usize| {
         let payload = vec![0; payload].into();
-        frame(Control::AuthRequest(AuthRequest { method: 2, modes: vec![MODE_CRC], payload }))
+        control_frame(&Control::AuthRequest(AuthRequest {
+            method: 2,
+            modes: vec![MODE_CRC],
+            payload,
+        }))
     };
-    let hello = frame(Control::Hello(Hello { entity: EntityType::CLIENT, peer: EntityAddr::NONE }));
+    let hello = control_frame(&Control::Hello(Hello {
+        entity: EntityType::CLIENT,
+        peer: EntityAddr::NONE,
+    }));
     let start = [&Banner::OURS.encode()[..], &hello].concat();
-    let mut before = resident_bytes(daemon.pid());
     // Each lacks a byte of the last request.
     for requests in [request(LONG), [request(LONG / 2), request(LONG / 2)].concat()] {
         let bytes = [&start[..], &requests[..requests.len() - 1]].concat();
-        let come = daemon.counters().total.bytes_in;
-        let mut clients: Vec<TcpStream> =
-            (0..MANY).map(|_| sockets::connect(daemon.address(0))).collect();
-        // All of them grow at the same time.
-        for piece in bytes.chunks(5000) {
-            for client in &mut clients {
-                client.write_all(piece).expect("it is open");
+        let mut many = MANY;
+        let each = loop {
+            // Nothing is left in it of those before.
+            let daemon = osd_null();
+            let before = resident_bytes(daemon.pid());
+            let clients = crowd(&daemon, many, &bytes);
+            let now = resident_bytes(daemon.pid());
+            // Who has had the time that a handshake may take holds nothing any more.
+            let stay = daemon.counters().total.connections == many as u64;
+            drop(clients);
+            daemon.eventually("they are gone", |now| now.total.connections == 0);
+            if stay {
+                break now.saturating_sub(before) / many as u64;
             }
-        }
-        daemon.eventually("all has come", |now| {
-            now.total.bytes_in >= come + (MANY * bytes.len()) as u64
-        });
-        let now = resident_bytes(daemon.pid());
-        let each = now.saturating_sub(before) / MANY as u64;
-        report(&format!("{each} bytes more for each of {MANY}"));
-        // The messenger's own test counts bytes; here whole pages are, with holes where buffers grew in
-        // turn: 66 to 77 KiB. Held twice, as they once were, these are 139 and 95.
+            many /= 2;
+            assert!(many >= FEW, "too slow to look at even {FEW} of them");
+        };
+        report(&format!("{each} bytes more for each of {many}"));
+        // The messenger's own test counts bytes; here whole pages are. Held twice, it would be 120 KiB.
         assert!(each < 88 << 10, "{each} bytes more for each");
-        assert_eq!(daemon.counters().total.connections, MANY as u64);
-        drop(clients);
-        daemon.eventually("they are gone", |now| now.total.connections == 0);
-        // What was freed may stay where it is.
-        before = before.min(resident_bytes(daemon.pid()));
     }
+}
+
+/// So many clients that have said this, piece by piece, all of them at the same time.
+fn crowd(daemon: &Vmsgrd, many: usize, bytes: &[u8]) -> Vec<TcpStream> {
+    let before = daemon.counters().total;
+    let mut clients: Vec<TcpStream> =
+        (0..many).map(|_| sockets::connect(daemon.address(0))).collect();
+    let mut open = true;
+    for piece in bytes.chunks(5000) {
+        for client in &mut clients {
+            open = open && client.write_all(piece).is_ok();
+        }
+    }
+    let all = before.bytes_in + (many * bytes.len()) as u64;
+    daemon.eventually("all has come, or some are gone", |now| {
+        let accepted = now.total.accepted == before.accepted + many as u64;
+        now.total.bytes_in >= all || (accepted && now.total.connections < many as u64)
+    });
+    clients
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use vmsgr_messenger::client::{
 use vmsgr_messenger::msgr2::{self, *};
 use vmsgr_tests::application::{attach, attach_with, listen_as, named, until};
 use vmsgr_tests::{
-    Application, Driver, PATIENCE, Random, Vmsgrd, peer, report, resident_bytes, vmsgrctl,
+    Application, Driver, PATIENCE, Random, Vmsgrd, eventually, peer, report, resident_bytes,
+    vmsgrctl,
 };
 
 const PING: u16 = 2;
@@ -44,11 +45,23 @@ fn write(driver: &mut Driver, session: SessionId, tid: u64, bytes: usize) {
 
 /// Sends operations, so many of them at a time, until all are answered in order.
 fn converse(driver: &mut Driver, session: SessionId, tids: std::ops::Range<u64>, bytes: usize) {
+    converse_counted(driver, session, tids, bytes, &AtomicU64::new(0));
+}
+
+/// The same, and counts the answers as they come.
+fn converse_counted(
+    driver: &mut Driver,
+    session: SessionId,
+    tids: std::ops::Range<u64>,
+    bytes: usize,
+    answers: &AtomicU64,
+) {
     let (mut next, mut answered) = (tids.start, tids.start);
     driver.until("all answers", PATIENCE, |driver| {
         for reply in driver.deliveries.drain(..) {
             assert_eq!((reply.header.kind, reply.header.tid), (OSD_OP_REPLY, answered));
             answered += 1;
+            answers.fetch_add(1, Ordering::Relaxed);
         }
         while next < tids.end && next < answered + PIPELINED {
             write(driver, session, next, bytes);
@@ -144,7 +157,8 @@ fn cephs_own_client_pings_an_application() {
     }
     let output = child.join().expect("it ran");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {text}{errors}", output.status);
     assert!(text.contains("are shared"), "{text}");
     assert_eq!(pings, 1);
 }
@@ -235,19 +249,22 @@ fn who_takes_at_once_and_says_nothing_is_not_throttled_for_good() {
 #[test]
 fn twenty_kills_under_load_answer_every_operation_once() {
     const KILLS: usize = 20;
+    /// The most answers between two kills.
+    const APART: u64 = 500;
     let daemon = daemon();
     let mut osd = Application::example("osd_null", &daemon, &["127.0.0.1:0"]);
     let address = osd.listening(0);
     let done = Arc::new(AtomicBool::new(false));
+    let answers = Arc::new(AtomicU64::new(0));
     let clients: Vec<_> = [64, 4096, 65_536]
         .map(|bytes| {
-            let done = Arc::clone(&done);
+            let (done, answers) = (Arc::clone(&done), Arc::clone(&answers));
             thread::spawn(move || {
                 let (mut driver, session) = client(address);
                 let mut tid = 1;
                 // In order and each once, or this fails: the session lasts.
                 while !done.load(Ordering::Relaxed) {
-                    converse(&mut driver, session, tid..tid + 100, bytes);
+                    converse_counted(&mut driver, session, tid..tid + 100, bytes, &answers);
                     tid += 100;
                 }
                 assert!(driver.deliveries.is_empty());
@@ -257,7 +274,11 @@ fn twenty_kills_under_load_answer_every_operation_once() {
         .into();
     let mut random = Random::new(20);
     for _ in 0..KILLS {
-        thread::sleep(Duration::from_micros(random.below(50_000)));
+        let most = answers.load(Ordering::Relaxed) + random.below(APART);
+        eventually("some answers more", PATIENCE, || {
+            assert!(clients.iter().all(|client| !client.is_finished()));
+            answers.load(Ordering::Relaxed) >= most
+        });
         osd.kill();
         osd = Application::example("osd_null", &daemon, &[&address.to_string()]);
         osd.listening(0);
