@@ -280,8 +280,9 @@ fn who_is_not_authenticated_has_no_more_memory_than_is_said() {
             assert!(many >= FEW, "too slow to look at even {FEW} of them");
         };
         report(&format!("{each} bytes more for each of {many}"));
-        // The messenger's own test counts bytes; here whole pages are. Held twice, it would be 120 KiB.
-        assert!(each < 88 << 10, "{each} bytes more for each");
+        // The messenger's own test counts bytes; here whole pages are: 63 and 64 KB. Held twice, it would
+        // be 120.
+        assert!(each < 72 << 10, "{each} bytes more for each");
     }
 }
 
