@@ -1,0 +1,236 @@
+//! The rules of sessions, one by one: what a client does by what its server says.
+
+use std::time::{Duration, Instant};
+
+use vmsgr_messenger::msgr2::*;
+
+use crate::played::{Played, introduction, lossless, message_frame, reconnect};
+use crate::world::{World, config, message, name};
+
+/// A client of a lossless session with the peer at address 1, whose server has said this name.
+struct Dialling {
+    played: Played,
+    session: SessionId,
+}
+
+impl Dialling {
+    fn new(policy: Policy) -> Self {
+        let now = Instant::now();
+        let auth = Box::new(AuthNone::new(EntityType::OSD, "0", 0));
+        let mut endpoint = Endpoint::new(config(EntityType::OSD, 2), auth, now);
+        let target = Target { address: name(1), entity: None, policy, reopen: false };
+        let session = endpoint.connect(target, now).unwrap();
+        let stream = endpoint.connected(session, now).unwrap();
+        Self { played: Played { endpoint, stream, now }, session }
+    }
+
+    /// The server lets it in; what it says then.
+    fn let_in(&mut self) -> Vec<Control> {
+        let mut bytes = Banner::OURS.encode().to_vec();
+        bytes.extend(control_frame(&Control::Hello(Hello {
+            entity: EntityType::OSD,
+            peer: name(2),
+        })));
+        let done = AuthDone { global_id: 1, mode: 1, payload: Default::default() };
+        bytes.extend(control_frame(&Control::AuthDone(done)));
+        bytes.extend(control_frame(&Control::AuthSignature([0; 32])));
+        self.played.give(&bytes);
+        let mut said = self.played.said();
+        // Behind HELLO, AUTH_REQUEST and the signature.
+        said.split_off(3)
+    }
+
+    fn welcome(&mut self, flags: u64) {
+        self.welcome_as(name(1), flags);
+    }
+
+    /// The server is there, it says.
+    fn welcome_as(&mut self, name: EntityAddr, flags: u64) {
+        self.played.give(&control_frame(&Control::ServerIdent(ServerIdent {
+            addresses: name.into(),
+            gid: 0,
+            global_seq: 1,
+            supported: u64::MAX,
+            required: 0,
+            flags,
+            cookie: 77,
+        })));
+    }
+
+    /// The stream is lost, and made again.
+    fn lose(&mut self) -> Vec<Control> {
+        self.played.events();
+        self.played.endpoint.closed(self.played.stream, self.played.now);
+        while !self.played.events().iter().any(|event| matches!(event, Event::Connect { .. })) {
+            self.played.now = self.played.endpoint.deadline().expect("it tries again");
+            self.played.endpoint.handle_timeout(self.played.now);
+        }
+        self.played.stream = self.played.endpoint.connected(self.session, self.played.now).unwrap();
+        self.let_in()
+    }
+}
+
+fn resumption(said: &[Control]) -> SessionReconnect {
+    let [Control::SessionReconnect(reconnect)] = said else { panic!("{said:?}") };
+    reconnect.clone()
+}
+
+#[test]
+fn a_client_goes_on_where_both_are() {
+    let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+    client.let_in();
+    client.welcome(0);
+    for number in 1..=3 {
+        client.played.endpoint.send(client.session, message(number), client.played.now).unwrap();
+    }
+    client.played.said();
+    client.played.give(&message_frame(MessageHeader { seq: 1, ..Default::default() }));
+    let said = resumption(&client.lose());
+    assert_eq!((said.server_cookie, said.connect_seq, said.msg_seq), (77, 1, 1));
+    // It counts on from where it is told to.
+    let retry = client.played.answer(&Control::SessionRetry(5));
+    assert_eq!(resumption(&[retry]).connect_seq, 6);
+    let retry = client.played.answer(&Control::SessionRetryGlobal(40));
+    assert_eq!(resumption(&[retry]).global_seq, 41);
+    // What the server has need not be kept.
+    client.played.give(&control_frame(&Control::SessionReconnectOk(3)));
+    assert_eq!(client.played.endpoint.outbox_bytes(client.session), 0);
+}
+
+#[test]
+fn a_reset_is_as_full_as_it_says() {
+    for full in [false, true] {
+        let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+        client.let_in();
+        client.welcome(0);
+        client.played.endpoint.send(client.session, message(1), client.played.now).unwrap();
+        resumption(&client.lose());
+        client.played.events();
+        let answer = client.played.answer(&Control::SessionReset(full));
+        assert!(matches!(answer, Control::ClientIdent(_)), "{answer:?}");
+        let (session, lost) = (client.session, u64::from(full));
+        assert!(client.played.events().contains(&Event::Reset { session, lost }));
+        assert_eq!(client.played.endpoint.outbox_bytes(client.session) > 0, !full);
+    }
+}
+
+#[test]
+fn a_session_is_as_lossy_as_the_server_says() {
+    for flags in [0, FLAG_LOSSY] {
+        let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+        client.let_in();
+        client.welcome(flags);
+        client.played.endpoint.closed(client.played.stream, client.played.now);
+        let ended = |event: &Event| matches!(event, Event::Ended { .. });
+        assert_eq!(client.played.events().iter().any(ended), flags == FLAG_LOSSY);
+    }
+}
+
+#[test]
+fn who_is_told_to_wait_does_so_for_as_long_as_a_handshake_takes() {
+    let mut client = Dialling::new(Policy::LOSSLESS_PEER);
+    client.let_in();
+    client.played.events();
+    client.played.give(&control_frame(&Control::Wait));
+    assert_eq!(client.played.refusal(), Some(Reason::Race));
+    let until = client.played.endpoint.deadline().expect("it waits");
+    assert_eq!(until - client.played.now, Duration::from_secs(10));
+    client.played.endpoint.handle_timeout(until);
+    let asks = |event: &Event| matches!(event, Event::Connect { .. });
+    assert!(client.played.events().iter().any(asks), "nobody came");
+}
+
+#[test]
+fn a_standby_session_without_anything_to_say_waits() {
+    for (policy, tries) in [(Policy::LOSSLESS_PEER, 0), (Policy::LOSSLESS_CLIENT, 1)] {
+        let mut world = World::peers(1);
+        world.dial(0, 1, policy);
+        world.settle();
+        world.cut();
+        world.pass(Duration::from_secs(60));
+        assert_eq!(world.made, 1 + tries, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_worked_is_made_again_at_once() {
+    let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+    client.let_in();
+    client.welcome(0);
+    for seq in 1..=5 {
+        // Only what comes on it shows that it works.
+        client.played.give(&message_frame(MessageHeader { seq, ..Default::default() }));
+        let before = client.played.now;
+        client.lose();
+        assert_eq!(client.played.now, before);
+        client.played.give(&control_frame(&Control::SessionReconnectOk(0)));
+    }
+}
+
+/// Behind a relay it is reached at another address than its own, from which it comes back.
+#[test]
+fn a_peer_that_says_it_is_elsewhere_comes_back_from_there() {
+    let elsewhere = EntityAddr { socket: name(3).socket, ..name(1) };
+    let mut client = Dialling::new(Policy::LOSSLESS_PEER);
+    let said = client.let_in();
+    let [Control::ClientIdent(ident)] = &said[..] else { panic!("{said:?}") };
+    client.welcome_as(elsewhere, 0);
+    let now = client.played.now;
+    client.played.endpoint.closed(client.played.stream, now);
+    client.played.stream = client.played.endpoint.accept("10.0.0.3:1234".parse().unwrap(), now);
+    client.played.give(&introduction(3));
+    client.played.said();
+    let back = SessionReconnect { addresses: elsewhere.into(), ..reconnect(ident.cookie, 77) };
+    let answer = client.played.answer(&Control::SessionReconnect(back));
+    assert_eq!(answer, Control::SessionReconnectOk(0));
+    assert_eq!(client.played.endpoint.sessions(), 1);
+    // With the session both its names are forgotten.
+    client.played.endpoint.close(client.session);
+    for address in [name(1), elsewhere] {
+        let target = Target { address, entity: None, policy: Policy::LOSSLESS_PEER, reopen: false };
+        assert_ne!(client.played.endpoint.connect(target, now), Some(client.session));
+    }
+    assert_eq!(client.played.endpoint.sessions(), 2);
+}
+
+#[test]
+fn a_peer_that_begins_anew_elsewhere_is_known_there_only() {
+    let policy = Policy::LOSSLESS_CLIENT;
+    let at = |number| EntityAddr { socket: name(number).socket, ..name(1) };
+    let mut client = Dialling::new(policy);
+    client.let_in();
+    client.welcome_as(at(3), 0);
+    client.lose();
+    client.played.give(&control_frame(&Control::SessionReset(true)));
+    client.welcome_as(at(4), 0);
+    for (number, known) in [(1, true), (3, false), (4, true)] {
+        let target = Target { address: at(number), entity: None, policy, reopen: false };
+        let session = client.played.endpoint.connect(target, client.played.now);
+        assert_eq!(session == Some(client.session), known, "{number}");
+    }
+}
+
+#[test]
+fn whoever_counts_to_the_end_breaks_nothing() {
+    let last = u64::MAX;
+    let mut server = Played::server(lossless(Policy::LOSSLESS_PEER));
+    let cookie = server.begin(5);
+    let message = message_frame(MessageHeader { seq: last, ..Default::default() });
+    assert_eq!((server.give(&message), server.give(&message)), (1, 0), "the other is the same");
+    server.again();
+    let end = SessionReconnect { connect_seq: last, global_seq: last, ..reconnect(5, cookie) };
+    let answer = server.answer(&Control::SessionReconnect(end));
+    assert_eq!(answer, Control::SessionReconnectOk(last));
+    let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+    client.let_in();
+    client.welcome(0);
+    client.lose();
+    // That is as far as it goes, so each has had enough.
+    for retry in [Control::SessionRetry(last), Control::SessionRetry(last - 1)] {
+        client.played.give(&control_frame(&retry));
+        client.lose();
+    }
+    client.played.give(&control_frame(&Control::SessionRetryGlobal(last - 1)));
+    assert_eq!(resumption(&client.played.said()).global_seq, last);
+    assert_eq!(resumption(&client.lose()).global_seq, last);
+}
