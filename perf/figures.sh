@@ -218,8 +218,8 @@ for part in "${only[@]}"; do
     plan "$part"
     say "$part: $(minutes "$(estimate "$part")") of the $(minutes $left) that are left"
     folder=$keep/$part
-    rm -rf "$folder"
     mkdir -p "$folder"
+    rm -f "$folder"/{printed.md,results.md,results.json,index.html} "$folder"/*.svg
     case $part in
     tap) words[0]=$root/perf/tap.sh ;;
     frames | hand-over) words[0]=$VMSGR_BENCH ;;

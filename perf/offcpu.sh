@@ -6,7 +6,7 @@ source "$(dirname "$0")/common.sh"
 
 usage() {
     cat <<EOF
-Usage: perf/offcpu.sh [--pid PID | --workload NAME] [--loop N|all] [--seconds S] [--out DIR]
+Usage: perf/offcpu.sh [--pid PID | --workload NAME [--kind KIND]] [--loop N|all] [--seconds S] [--out DIR]
 
 Follows the scheduler: how long the loops run, how long they sleep and in which call, how long they are
 ready and wait for their core. With --out also offcpu.svg, a flame graph of the time that is not run, by

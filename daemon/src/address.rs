@@ -17,22 +17,22 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let malformed = || format!("'{text}' is not an address; {FORM}");
     let (host, port) = text.rsplit_once(':').ok_or_else(malformed)?;
     let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    // With a port that there is it would be an address.
-    if is_number && port.parse::<u16>().is_err() && is_ip(host) {
-        return Err(no_port(text, port));
-    }
     // A host that still holds a colon or a bracket is a malformed IPv6 address; a host of digits
     // and dots is a malformed IPv4 address, which the resolver would read as something else
     // (`127.1` as 127.0.0.1).
     let is_name = !host.is_empty()
         && !host.contains([':', '[', ']', ' ', '/'])
         && !host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if !is_name || !is_number {
+    // An IP address with a port that there is has been read already.
+    if !is_number || !(is_name || is_ip(host)) {
         return Err(malformed());
     }
-    let port: u16 = port.parse().map_err(|_| no_port(text, port))?;
+    let no_port = |_| {
+        format!("there is no port {port}, which '{text}' has; write 0 to 65535 (0: any free port)")
+    };
+    let number: u16 = port.parse().map_err(no_port)?;
     let unresolved = |error| format!("host '{host}' cannot be resolved: {error}");
-    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(unresolved)?.collect();
+    let addresses: Vec<_> = (host, number).to_socket_addrs().map_err(unresolved)?.collect();
     let ipv4 = addresses.iter().find(|address| address.is_ipv4());
     let address = ipv4.or(addresses.first());
     address.copied().ok_or_else(|| format!("host '{host}' has no address"))
@@ -41,10 +41,6 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
 /// Whether an address with this host is one, whatever its port.
 fn is_ip(host: &str) -> bool {
     format!("{host}:0").parse::<SocketAddr>().is_ok()
-}
-
-fn no_port(text: &str, port: &str) -> String {
-    format!("there is no port {port}, which '{text}' has; write 0 to 65535 (0: any free port)")
 }
 
 #[cfg(test)]

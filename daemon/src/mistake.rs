@@ -14,11 +14,18 @@ pub fn explained(message: &str) -> String {
     // Tables in double brackets, of which serde would make one out of their values.
     if message.starts_with("invalid length ")
         && let Some((_, table)) = message.split_once("expected ")
+        && !table.contains("[[")
     {
         return format!("expected {table}, in single brackets and once");
     }
-    let message = message.replace("missing field", "missing key");
-    message.replace("expected a sequence", "expected a list, or [[tables]] in double brackets")
+    // At their places, since what was written is quoted in between.
+    if let Some(missing) = message.strip_prefix("missing field") {
+        return format!("missing key{missing}");
+    }
+    match message.strip_suffix("expected a sequence") {
+        Some(before) => format!("{before}expected a list, or [[tables]] in double brackets"),
+        None => message,
+    }
 }
 
 /// Of "`key`, expected one of `known`, `known`", the nearest key, or all where none is near.
@@ -68,6 +75,10 @@ mod tests {
         assert_eq!(explained("missing field `service`"), "missing key `service`");
         let text = explained("invalid length 1, expected a table [socket]");
         assert_eq!(text, "expected a table [socket], in single brackets and once");
+        let text = explained("invalid length 1, expected a table [[listen]]");
+        assert_eq!(text, "invalid length 1, expected a table [[listen]]");
+        let quoted = "invalid type: string \"missing field\", expected a number";
+        assert_eq!(explained(quoted), quoted);
         let text = explained("invalid type: integer `5`, expected a sequence");
         assert!(text.ends_with("expected a list, or [[tables]] in double brackets"), "{text}");
         assert_eq!(explained("broken\nexpected `=`"), "broken, expected `=`");

@@ -22,7 +22,7 @@ fn way_out(error: &io::Error, address: SocketAddr) -> Option<String> {
         Errno::EADDRINUSE => format!(
             "name another port, or 0 for any free one; who has this one: ss -ltnp 'sport = :{port}'"
         ),
-        Errno::EACCES => format!(
+        Errno::EACCES if port < 1024 => format!(
             "ports below 1024 are for who has the capability CAP_NET_BIND_SERVICE; give it to this \
              process, or name a port from 1024 instead of {port}"
         ),
@@ -34,7 +34,9 @@ fn way_out(error: &io::Error, address: SocketAddr) -> Option<String> {
              [{}%2]:{port}",
             address.ip()
         ),
-        Errno::EAFNOSUPPORT => "this machine has no IPv6; name an IPv4 address".to_owned(),
+        Errno::EAFNOSUPPORT if address.is_ipv6() => {
+            "this machine has no IPv6; name an IPv4 address".to_owned()
+        }
         _ => return None,
     })
 }
@@ -77,6 +79,8 @@ mod tests {
             (Errno::EINVAL, "[fe80::1%2]:80"),
             (Errno::EINVAL, "127.0.0.1:80"),
             (Errno::ENOBUFS, "127.0.0.1:80"),
+            (Errno::EACCES, "127.0.0.1:7400"),
+            (Errno::EAFNOSUPPORT, "127.0.0.1:80"),
         ] {
             let error = io::Error::from(errno);
             assert_eq!(explained(&error, address.parse().unwrap()), error.to_string());

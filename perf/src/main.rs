@@ -213,7 +213,7 @@ fn suite(arguments: Suite) -> Result<(), Failure> {
     if let Some(folder) = &arguments.out {
         create(folder).map_err(Usage)?;
     }
-    let report = suite::run(&options, &stop)?;
+    let report = suite::run(&options, &stop, |text| written(text))?;
     print(&report.verdicts())?;
     Ok(arguments.out.map_or(Ok(()), |folder| keep(&report, &folder))?)
 }
@@ -456,10 +456,14 @@ fn idle_table(outcome: &IdleOutcome) -> String {
 /// A reader that has gone, such as `head`, has seen all that it wanted, and files are still to be
 /// written.
 fn print(text: &impl Display) -> Result<(), Failure> {
+    written(text).map_err(Failure::Failed)
+}
+
+fn written(text: &(impl Display + ?Sized)) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(Error::from(error).context("standard output")))
+            Err(Error::from(error).context("standard output"))
         }
         _ => Ok(()),
     }

@@ -18,6 +18,7 @@ pub mod summary;
 pub mod tables;
 pub mod verdict;
 
+use std::fmt::Display;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
@@ -68,16 +69,20 @@ struct Plan {
     absent: Vec<Absent>,
 }
 
-/// Runs everything; prints each workload's table on stdout when it is complete.
+/// Runs everything; tells `say` what is measured, and each workload's table when it is complete.
 ///
 /// # Errors
 /// When a core or a binary is not there, when nobody can be compared under any workload, when a
-/// server cannot be started or fails under load, when `stop` is set.
-pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
+/// server cannot be started or fails under load, when `stop` is set; what `say` gives.
+pub fn run(
+    options: &Options,
+    stop: &AtomicBool,
+    say: impl Fn(&dyn Display) -> Result<()>,
+) -> Result<Report> {
     check(options)?;
     let plans = plan(options);
     let header = Header::new(options)?;
-    println!("{header}");
+    say(&format_args!("{header}\n"))?;
     let of_plan = |plan: &Plan| {
         let rounds = plan.workloads.iter().map(|&workload| rounds(options, plan.kind, workload));
         rounds.sum::<usize>() * plan.peers.len()
@@ -90,7 +95,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
         for &workload in &plan.workloads {
             let section = section(options, plan, workload, stop, &progress)?;
             let section = report.add(section);
-            progress.suspend(|| println!("{section}"));
+            progress.suspend(|| say(&format_args!("{section}\n")))?;
         }
     }
     progress.finish_and_clear();

@@ -32,9 +32,7 @@ fn frame(tag: Tag, payload: &[u8], out: &mut Vec<u8>) {
 }
 
 fn control(control: &Control, out: &mut Vec<u8>) {
-    let mut payload = Vec::new();
-    control.encode(&mut payload);
-    frame(control.tag(), &payload, out);
+    out.extend(control_frame(control));
 }
 
 /// In the place of a frame's tag: the next stream begins here.

@@ -55,9 +55,14 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
     std::fs::write(&compressed, [0x1f, 0x8b, 8]).unwrap();
     let unread = bench(&["compare"]).args([&results, &compressed]).output().unwrap();
     assert!(refusal(&unread).contains("is compressed: give <(zcat "), "{unread:?}");
-    // A reader that has seen enough is no error.
+    // A reader that has seen enough is no error, and of a suite all files are written.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
+    let again = folder.path().join("again");
+    let mut unheard = bench(&["suite", "--rounds", "1", "--seconds", "0.05", "--only", "ping"]);
+    unheard.args(["--peers", "epoll", "--out"]).arg(&again).stdout(writer.try_clone().unwrap());
+    assert!(unheard.status().unwrap().success());
+    assert!(again.join("results.json").is_file());
     let mut unheard = bench(&["compare"]);
     assert!(unheard.args([&results, &results]).stdout(writer).status().unwrap().success());
     let nothing = bench(&["compare", "/nonexistent.json"]).arg(&results).output().unwrap();

@@ -86,13 +86,19 @@ pub fn run(args: &Args) -> ExitCode {
     if said > MOST_SAID {
         eprintln!("... and {} more", said - MOST_SAID);
     }
-    // A reader that has gone has seen all that it wanted.
-    let _ = match args.json {
+    let written = match args.json {
         true => print_json(&mut connections, read.as_ref().err()),
         // What is no capture has nothing to show.
         false if read.is_err() && packets == 0 => Ok(()),
         false => print(&mut connections),
     };
+    // A reader that has gone has seen all that it wanted.
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("vmsgrctl: standard output: {error}");
+        return ExitCode::FAILURE;
+    }
     match read {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
