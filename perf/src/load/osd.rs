@@ -84,8 +84,12 @@ pub fn run(options: &OsdOptions, stop: &AtomicBool) -> Result<Outcome> {
     outcome.open_loop =
         options.rate.map(|rate| OpenLoop { rate, unanswered: load.outstanding() as u64 });
     if let Some(duration) = options.probe {
-        let (probe, before) = (Probe::begin(&options.servers)?, load.replies());
+        let probe = Probe::begin(&options.servers)?;
+        // As for messages.
+        let answered = if options.rate.is_none() { load.outstanding() as u64 } else { 0 };
+        let before = load.replies() + answered;
         load.turn_until(Instant::now() + duration)?;
+        load.drain()?;
         outcome.probed = Some(probe.end(load.replies() - before)?);
     }
     load.drain()?;

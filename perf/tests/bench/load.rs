@@ -73,10 +73,20 @@ fn an_open_loop_counts_what_a_stalled_server_made_late() {
 #[test]
 fn system_calls_are_counted_or_it_is_said_why_not() {
     let server = serve("epoll");
-    let arguments = format!("--duration 0.1 --pid {}", server.pid());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let arguments = format!(
+        "--connections 64 --duration 0.1 --pid {} --json {}",
+        server.pid(),
+        file.path().display()
+    );
     let text = success(&load(server.address(), &arguments));
     let counted = text.contains("server, system calls per message: ");
     assert!(counted || text.contains("not counted: no tracepoints"), "{text}");
+    let probed = &read_json(file.path())["probed"];
+    if let Some(calls) = probed["parts"][0]["system_calls"].as_u64() {
+        // A read and a write for each, of what is under way when the counting begins and ends, too.
+        assert!(calls >= 2 * probed["messages"].as_u64().unwrap(), "{probed}");
+    }
 }
 
 #[test]
