@@ -59,6 +59,7 @@ listening() {
     echo "$address"
 }
 
+: >"$scratch/osd"
 "$bench" serve osd-null --listen 127.0.0.1:0 --core 1 >"$scratch/osd" &
 started+=($!)
 upstream=$(listening "$scratch/osd")
@@ -66,6 +67,8 @@ upstream=$(listening "$scratch/osd")
 declare -A relay_pid relay_address
 for kind in plain tapped; do
     tap=$([ $kind = tapped ] && echo ,tap=msgr2 || true)
+    # It is read before the daemon may have begun.
+    : >"$scratch/$kind"
     "$vmsgrd" --core-mask 0 --socket none -l "127.0.0.1:0=relay:$upstream$tap" >"$scratch/$kind" 2>"$scratch/$kind.log" &
     started+=($!)
     relay_pid[$kind]=$!
