@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take to tell its counters.
 const REPORT_LIMIT: Duration = Duration::from_secs(5);
-/// How long it is waited until it is asked again.
+/// How long an answer is waited for until it is asked again.
 const REPORT_AGAIN: Duration = Duration::from_millis(250);
 /// Lines of its stderr that are kept for the error message.
 const KEPT_LINES: usize = 10;
@@ -49,9 +49,21 @@ struct Tail {
 /// What was reported: lines of JSON, which are no complaints.
 #[derive(Debug, Default)]
 struct Told {
-    /// How many reports came, and the last of them.
-    last: Mutex<(u64, String)>,
+    answers: Mutex<Answers>,
     news: Condvar,
+}
+
+/// Reports name no request. But each was begun because of a signal, and none of two begun because
+/// of the same: of more reports than signals until now, the last is of a signal that is still to
+/// come.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Signals sent.
+    asked: u64,
+    /// Reports that came, at most `asked`: of several signals before it looks, a server sees one.
+    told: u64,
+    /// The last report.
+    last: String,
 }
 
 /// Asks a server for its counters, as `vmsgrd` tells them: SIGUSR1, and a line of JSON on stderr.
@@ -91,21 +103,30 @@ impl Reports {
         Ok(Doorbells { rung: figure("doorbells_rung")?, saved: figure("doorbells_saved")? })
     }
 
+    /// A report that was begun after this was called, whatever is still to come of what was asked
+    /// for before.
     fn next(&self) -> Result<String> {
-        let last = self.told.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.0;
-        let (mut last, begun) = (last, Instant::now());
-        while last.0 == before && begun.elapsed() < REPORT_LIMIT {
+        let mut answers = self.told.answers();
+        let (before, begun) = (answers.asked, Instant::now());
+        while answers.told <= before {
+            if begun.elapsed() >= REPORT_LIMIT {
+                bail!("process {} has not told its counters", self.pid);
+            }
             // Again and again: who was just about to sleep sleeps through the first.
             kill(Pid::from_raw(self.pid.cast_signed()), Signal::SIGUSR1)?;
-            let told = &self.told.news;
-            let waited = told.wait_timeout_while(last, REPORT_AGAIN, |last| last.0 == before);
-            (last, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            answers.asked += 1;
+            let told = answers.told;
+            let news = &self.told.news;
+            let waited = news.wait_timeout_while(answers, REPORT_AGAIN, |now| now.told == told);
+            (answers, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        if last.0 == before {
-            bail!("process {} has not told its counters", self.pid);
-        }
-        Ok(last.1.clone())
+        Ok(answers.last.clone())
+    }
+}
+
+impl Told {
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,8 +240,9 @@ impl Tail {
         let reader = thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 if line.starts_with('{') {
-                    let mut last = tells.last.lock().unwrap_or_else(PoisonError::into_inner);
-                    *last = (last.0 + 1, line);
+                    let mut answers = tells.answers();
+                    answers.told += 1;
+                    answers.last = line;
                     tells.news.notify_all();
                     continue;
                 }
@@ -347,17 +369,35 @@ mod tests {
         assert!(crate::proc::Snapshot::of(pid).is_err());
     }
 
+    /// A server that does this when it is asked for its counters.
+    fn reporter(tell: &str) -> Server {
+        let report = r#"{"total":{"doorbells_rung":'$n',"doorbells_saved":7}}"#;
+        let tell = format!("say() {{ echo '{report}' >&2; }}; tell() {{ {tell}; }}");
+        let script = format!("n=0; {tell}; trap tell USR1; echo ready; while :; do :; done");
+        Server::start_without_address(shell(&script)).unwrap()
+    }
+
     #[test]
     fn reports_are_asked_for_and_are_no_complaints() {
-        let report = r#"{"total":{"doorbells_rung":'$n',"doorbells_saved":7}}"#;
-        let tell = format!("tell() {{ n=$((n+2)); echo '{report}' >&2; }}");
-        let script = format!("n=0; {tell}; trap tell USR1; echo ready; while :; do :; done");
-        let server = Server::start_without_address(shell(&script)).unwrap();
+        let server = reporter("n=$((n+2)); say");
         let before = server.reports().doorbells().unwrap();
         assert_eq!(before, Doorbells { rung: 2, saved: 7 });
         let after = server.reports().doorbells().unwrap();
         assert_eq!(after.since(before), Doorbells { rung: 2, saved: 0 });
         assert_eq!(server.complaints.to_string(), "");
+    }
+
+    #[test]
+    fn a_late_answer_is_not_taken_for_that_to_a_later_request() {
+        // Each answer comes with the next request only: the first is waited for in vain.
+        let server = reporter("if [ $n -gt 0 ]; then say; fi; n=$((n+1))");
+        let mut last = server.reports().doorbells().unwrap();
+        for _ in 0..3 {
+            let next = server.reports().doorbells().unwrap();
+            // The next one was made before this request, with the one before.
+            assert!(next.since(last).rung >= 2, "{next:?} after {last:?}");
+            last = next;
+        }
     }
 
     #[test]
