@@ -209,11 +209,11 @@ fn suite(arguments: Suite) -> Result<(), Failure> {
         peers: if arguments.peers.is_empty() { usual() } else { arguments.peers },
         place: place(arguments.place)?,
     };
-    suite::check(&options).map_err(Usage)?;
+    let plans = suite::plan(&options).map_err(Usage)?;
     if let Some(folder) = &arguments.out {
         create(folder).map_err(Usage)?;
     }
-    let report = suite::run(&options, &stop, |text| written(text))?;
+    let report = suite::run(&options, &plans, &stop, |text| written(text))?;
     print(&report.verdicts())?;
     Ok(arguments.out.map_or(Ok(()), |folder| keep(&report, &folder))?)
 }
@@ -258,7 +258,8 @@ fn spin(arguments: Spin) -> Result<(), Failure> {
         attempts: arguments.attempts,
         place: place(arguments.place)?,
     };
-    spin::check(&options).map_err(Usage)?;
+    options.place.check_cores().map_err(Usage)?;
+    options.place.check_vmsgrd("or name another with --vmsgrd").map_err(Usage)?;
     // Before the minutes that it takes, not after.
     create(&arguments.out).map_err(Usage)?;
     let report = spin::run(&options, &stop)?;
