@@ -9,12 +9,14 @@ mod manual;
 mod progress;
 mod saved;
 // As vmsgrd has it.
+#[path = "../../daemon/src/standard_output.rs"]
+mod standard_output;
+// As vmsgrd has it.
 #[path = "../../daemon/src/unbound.rs"]
 mod unbound;
 
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use progress::progress;
 use serde::Serialize;
@@ -52,7 +54,7 @@ use cli::{Builtin, Cli, Command, Compare, HandOver, Listen, Load, Merge, Osd, Se
 fn main() -> ExitCode {
     let cli: Cli = match generate::read(std::env::args_os(), &manual::MANUAL) {
         Ok(generate::Asked::Run(cli)) => cli,
-        Ok(generate::Asked::Print(text)) => return generate::print("vmsgr-bench", &text),
+        Ok(generate::Asked::Print(text)) => return standard_output::answer("vmsgr-bench", &text),
         Err(error) => error.exit(),
     };
     let done = match cli.command {
@@ -454,20 +456,12 @@ fn idle_table(outcome: &IdleOutcome) -> String {
     text
 }
 
-/// A reader that has gone, such as `head`, has seen all that it wanted, and files are still to be
-/// written.
 fn print(text: &impl Display) -> Result<(), Failure> {
     written(text).map_err(Failure::Failed)
 }
 
 fn written(text: &(impl Display + ?Sized)) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::from(error).context("standard output"))
-        }
-        _ => Ok(()),
-    }
+    standard_output::print(text).context("standard output")
 }
 
 fn save(path: &Path, report: &impl Serialize) -> Result<()> {

@@ -9,8 +9,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser, ValueEnum, value_parser};
 use clap_complete::{Shell, generate};
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::process::ExitCode;
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -105,16 +103,4 @@ fn text(what: What, mut command: Command, manual: &Manual) -> String {
 fn with_matching_labels(script: &str, name: &str) -> String {
     let label = |hyphen| name.replace('-', hyphen) + "__subcmd__";
     script.replace(&label("__subcmd__"), &label("__"))
-}
-
-/// A reader that has gone, such as `head`, has seen all that it wanted.
-pub fn print(program: &str, text: &str) -> ExitCode {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let _ = writeln!(io::stderr(), "{program}: standard output: {error}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::SUCCESS,
-    }
 }
