@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use vmsgr_perf::suite::peer::Peer;
 use vmsgr_perf::workload::{Kind, Workload};
 
-use super::values::{MANY, MOST_DUE, attempts, core_number, seconds, up_to};
+use super::values::{MANY, attempts, core_number, due, seconds, up_to};
 
 #[derive(Debug, Args)]
 pub struct Suite {
@@ -31,7 +31,7 @@ pub struct Suite {
     pub attempts: u32,
     /// Messages a second that are due under steady, 1 to 10000000 [default: 50000 of an
     /// echo, 20000 of the others]
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=MOST_DUE), allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", value_parser = due, allow_negative_numbers = true)]
     pub rate: Option<u32>,
     /// What the servers do
     #[arg(long, default_value = "all")]
@@ -109,7 +109,7 @@ pub struct Spin {
     #[arg(long, default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     pub seconds: Duration,
     /// How often a sample is taken at most until nothing disturbs it
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100), allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 4, value_parser = attempts, allow_negative_numbers = true)]
     pub attempts: u32,
     #[command(flatten)]
     pub place: Place,
@@ -132,5 +132,18 @@ mod tests {
         assert_eq!(suite.only, [Workload::Ping, Workload::Idle]);
         assert_eq!(suite.peers, [Peer::EpollSpin, Peer::Tokio]);
         assert_eq!(suite.kinds().unwrap(), Kind::value_variants());
+    }
+
+    #[test]
+    fn a_count_out_of_range_is_told_the_range() {
+        for (command, option, bad, range) in [
+            ("suite", "--attempts", "0", "from 1 to 100"),
+            ("spin", "--attempts", "101", "from 1 to 100"),
+            ("suite", "--rate", "-1", "from 1 to 10000000"),
+        ] {
+            let error = Cli::try_parse_from(["vmsgr-bench", command, option, bad]).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains(bad) && error.contains(range), "{error}");
+        }
     }
 }

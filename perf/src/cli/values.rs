@@ -6,9 +6,6 @@ use std::time::Duration;
 /// Connections, messages in flight, rounds.
 pub const MANY: usize = 1_000_000;
 
-/// Messages a second: more than the generator can send.
-pub const MOST_DUE: i64 = 10_000_000;
-
 /// Of one message.
 pub const MAX_BYTES: usize = 1 << 30;
 
@@ -47,6 +44,11 @@ pub fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize
 /// Bytes of an operation, or of a message that is copied.
 pub fn operation(text: &str) -> Result<u32, String> {
     within::<1, { 4 << 20 }>(text).map(|bytes| bytes as u32)
+}
+
+/// Messages a second: at most more than the generator can send.
+pub fn due(text: &str) -> Result<u32, String> {
+    within::<1, 10_000_000>(text).map(|rate| rate as u32)
 }
 
 /// Until a sample is undisturbed.
