@@ -9,12 +9,12 @@
 //!                                              +--> effective (--check)
 //! ```
 //!
-//! `given` is a value as somebody wrote it and where, `mistake` what a file of another shape is told;
-//! `ranges` are the numbers that can be set; `listeners` and `address` are about where to listen,
-//! `unbound` what to do where that cannot be, `allow` about who may attach; `refusal` is why the
-//! daemon does not start. `log_writer` is the thread that log lines go through, `report` are the
-//! counters, `tap_report` what taps have seen. `generate` makes the man page, to which `manual` adds
-//! what the help leaves out, and the completions; `standard_output` prints them.
+//! `given` is a value as somebody wrote it and where, `mistake` what a file of another shape is
+//! told; `ranges` are the numbers that can be set; `listeners` and `address` are about where to
+//! listen, `unbound` what to do where that cannot be, `allow` about who may attach; `refusal` is
+//! why the daemon does not start. `log_writer` is the thread that log lines go through, `report`
+//! are the counters, `tap_report` what taps have seen. `generate` makes the man page, to which
+//! `manual` adds what the help leaves out, and the completions; `standard_output` prints them.
 
 mod address;
 mod allow;

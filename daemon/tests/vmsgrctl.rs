@@ -26,8 +26,8 @@ fn what_is_no_capture_is_told_how_to_make_one() {
     // Shorter than a header of either kind, and longer.
     for input in ["hello\n", &"no packets ".repeat(1000)] {
         let said = refused(&["ceph-tap", "-"], input.as_bytes(), 1);
-        let wanted = "vmsgrctl: standard input: it is no capture, neither pcap nor pcapng; make one \
-                      with tcpdump -s 0 -w FILE tcp port PORT\n";
+        let wanted = "vmsgrctl: standard input: it is no capture, neither pcap nor pcapng; make \
+                      one with tcpdump -s 0 -w FILE tcp port PORT\n";
         assert_eq!(said, wanted);
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(input.as_bytes()).unwrap();

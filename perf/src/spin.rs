@@ -31,8 +31,8 @@ use crate::suite::summary::Spread;
 use crate::table::{Table, figure, rate};
 use crate::workload::Kind;
 
-/// Rates that are tried: powers of ten and three times those, in messages a second. The last is more than
-/// one connection carries, and than the generator can send.
+/// Rates that are tried: powers of ten and three times those, in messages a second. The last is
+/// more than one connection carries, and than the generator can send.
 const RATES: [f64; 14] =
     [10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7];
 
@@ -297,9 +297,9 @@ impl Report {
             "What spinning costs and brings",
             &[
                 format!(
-                    "vmsgrd's echo, one connection, open loop, 64 B, medians of the rounds; a curve ends \
-                     where the server, or the generator, no longer keeps up; p99 of samples with \
-                     {FEWEST_FOR_P99} messages or more."
+                    "vmsgrd's echo, one connection, open loop, 64 B, medians of the rounds; a \
+                     curve ends where the server, or the generator, no longer keeps up; p99 of \
+                     samples with {FEWEST_FOR_P99} messages or more."
                 ),
                 format!(
                     "{}; {}, {} cores, Linux {}; commit {}",

@@ -1,5 +1,5 @@
-//! `--generate`: the man page and the completions of shells, made from the definition of the command
-//! line, so that they say what `--help` says.
+//! `--generate`: the man page and the completions of shells, made from the definition of the
+//! command line, so that they say what `--help` says.
 //!
 //! All programs of the workspace have it from here, whichever else they take on the command line.
 
@@ -25,7 +25,8 @@ pub struct Manual {
     /// Section of the manual: "1" for a tool, "8" for a daemon.
     pub section: &'static str,
     /// More sections, written like those after the help: a heading with a colon, below it entries
-    /// indented by two, their text two spaces behind them or, indented more, in the lines that follow.
+    /// indented by two, their text two spaces behind them or, indented more, in the lines that
+    /// follow.
     pub sections: &'static str,
 }
 

@@ -1,7 +1,7 @@
 //! `ceph-tap`: what Ceph's clients and daemons said to each other, from a capture.
 //!
-//! `capture` reads packets from the file, `segment` finds TCP in them, `direction` puts the bytes in
-//! order, `connections` gives them to the taps, `table` is what is printed for people.
+//! `capture` reads packets from the file, `segment` finds TCP in them, `direction` puts the bytes
+//! in order, `connections` gives them to the taps, `table` is what is printed for people.
 
 mod capture;
 mod connections;
