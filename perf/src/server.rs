@@ -53,14 +53,14 @@ struct Told {
     news: Condvar,
 }
 
-/// Reports name no request. But each was begun because of a signal, and none of two begun because
-/// of the same: of more reports than signals until now, the last is of a signal that is still to
-/// come.
+/// Reports name no request. But each is begun because of a signal, and one signal begins one at
+/// most: when more of them have come than signals had been sent before a request, the last was
+/// begun because of that request.
 #[derive(Debug, Default)]
 struct Answers {
     /// Signals sent.
     asked: u64,
-    /// Reports that came, at most `asked`: of several signals before it looks, a server sees one.
+    /// Reports that came, `asked` at most: of signals that come before it looks, a server sees one.
     told: u64,
     /// The last report.
     last: String,
@@ -394,7 +394,7 @@ mod tests {
         let mut last = server.reports().doorbells().unwrap();
         for _ in 0..3 {
             let next = server.reports().doorbells().unwrap();
-            // The next one was made before this request, with the one before.
+            // That by one more was made before this request, and is the first to come.
             assert!(next.since(last).rung >= 2, "{next:?} after {last:?}");
             last = next;
         }

@@ -1,7 +1,8 @@
 //! `vmsgrctl`, for who runs storage servers: looks at them, and at what they say to each other.
 //!
 //! A subcommand each: `ceph_ping` asks a Ceph daemon what it offers and how fast it answers,
-//! `ceph_tap` counts and times operations in a capture. `generate` and `manual` are the man page.
+//! `ceph_tap` counts and times operations in a capture. `generate` and `manual` are the man page,
+//! `standard_output` is where it is printed.
 
 mod ceph_ping;
 mod ceph_tap;
