@@ -20,8 +20,8 @@ fn main() {
     }
 }
 
-/// With a `+` when there were changes on top of it; `unknown` without a repository, or if it is that of
-/// somebody else in whose folder this lies.
+/// With a `+` when there were changes on top of it; `unknown` without a repository, or if it is
+/// that of somebody else in whose folder this lies.
 fn commit() -> String {
     if git(&["ls-files", "--error-unmatch", "Cargo.toml"]).is_none() {
         return "unknown".into();

@@ -4,9 +4,9 @@
 //! it is given is made by [`Attachments`]. Events only mark; [`Applications::turn`] does the work.
 //!
 //! ```text
-//!   connect --> (policy) --> silent -- hello --> asking -- welcome --> attached -- hang-up --> gone
-//!                  |           | 5 s                |                      |
-//!                  +-----------+---- refusal -------+                 violation, detach
+//! connect --> (policy) --> silent -- hello --> asking -- welcome --> attached -- hang-up --> gone
+//!                |           | 5 s                |                      |
+//!                +-----------+---- refusal -------+                 violation, detach
 //! ```
 
 mod attachments;
@@ -195,8 +195,8 @@ impl Applications {
         self.acceptable || !self.readable.is_empty() || !self.gone.is_empty()
     }
 
-    /// Answers an application whose request was to be answered [later](Verdict::Later). One that has
-    /// gone meanwhile is no error, and has been [told](Attachments::departed).
+    /// Answers an application whose request was to be answered [later](Verdict::Later). One that
+    /// has gone meanwhile is no error, and has been [told](Attachments::departed).
     pub fn welcome(&mut self, id: PeerId, answer: Result<Granted, shm::Refusal>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.state != State::Asking {

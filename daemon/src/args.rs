@@ -30,9 +30,9 @@ pub struct Args {
 
     /// Listen on ADDR (HOST:PORT, port 0: any free one) and give its connections to SERVICE: echo,
     /// discard, relay:HOST:PORT, relay:original-dst or osd-null. After a relay, ',tap=msgr2' counts
-    /// and times the operations of Ceph's clients that pass; osd-null is a Ceph OSD that answers and
-    /// stores nothing, and after it ',object-bytes=N' is the size of every object. May be repeated;
-    /// replaces the listeners of the configuration file.
+    /// and times the operations of Ceph's clients that pass; osd-null is a Ceph OSD that answers
+    /// and stores nothing, and after it ',object-bytes=N' is the size of every object. May be
+    /// repeated; replaces the listeners of the configuration file.
     #[arg(short, long, value_name = "ADDR=SERVICE")]
     listen: Vec<String>,
 
@@ -89,7 +89,7 @@ Examples:
 Signals:
   SIGTERM, SIGINT  stop accepting, let connections drain, exit 0; a second one exits at once
   SIGUSR1          print all counters as one line of JSON on stderr
-  SIGHUP           not taken: ends it at once; the configuration is read at the start, and then never
+  SIGHUP           not taken, and ends it at once: the configuration is read at the start only
 
 Exit codes:
   0  stopped as asked

@@ -168,7 +168,8 @@ mod tests {
     fn what_is_printed_brings_about_the_same() {
         let file = "core_mask = \"all\"\nspin_us = 50\n\
                     [socket]\nkeepalive_secs = 0\nsend_buffer_bytes = 8192\n\
-                    [relay]\nmark = 7\nsource = \"::1\"\nfamily = \"ipv6\"\n[connection]\nidle_timeout_secs = 9\n\
+                    [relay]\nmark = 7\nsource = \"::1\"\nfamily = \"ipv6\"\n\
+                    [connection]\nidle_timeout_secs = 9\n\
                     [applications]\nsocket = \"none\"\nmax_linger_secs = 0\n\
                     [[applications.allow]]\nuser = \"root\"\nlisten = [\"10.0.0.0/8:1-2\"]\n\
                     [[applications.allow]]\nuser = \"*\"\nconnect = []\n\

@@ -12,8 +12,8 @@ const SPARE: u64 = 64;
 /// Each loop has an epoll instance and a doorbell.
 const PER_CORE: u64 = 2;
 
-/// An application's endpoint has a socket, a segment, a doorbell, and one that it rings for the main
-/// thread; and one that it rings for each core.
+/// An application's endpoint has a socket, a segment, a doorbell, and one that it rings for the
+/// main thread; and one that it rings for each core.
 const PER_ENDPOINT: u64 = 4;
 
 /// The limit of open descriptors (RLIMIT_NOFILE), raised as far as it goes.

@@ -19,8 +19,8 @@ const CAPACITY: usize = 1024;
 /// How long the end of the daemon may wait for stderr.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Writes to stderr what is handed over. Dropping it waits until all of that has been written, for at
-/// most a second.
+/// Writes to stderr what is handed over. Dropping it waits until all of that has been written, for
+/// at most a second.
 #[derive(Debug)]
 pub struct LogWriter {
     queue: Arc<Queue>,

@@ -9,11 +9,12 @@
 //!                                              +--> effective (--check)
 //! ```
 //!
-//! `given` is a value as somebody wrote it and where, `mistake` what a file of another shape is told; `ranges` are the
-//! numbers that can be set; `listeners` and `address` are about where to listen, `unbound` what to do where that cannot
-//! be, `allow` about who may attach; `refusal` is why the daemon does not start.
-//! `log_writer` is the thread that log lines go through, `report` are the counters, `tap_report` what taps have seen.
-//! `generate` makes the man page, to which `manual` adds what the help leaves out, and the completions.
+//! `given` is a value as somebody wrote it and where, `mistake` what a file of another shape is
+//! told; `ranges` are the numbers that can be set; `listeners` and `address` are about where to
+//! listen, `unbound` what to do where that cannot be, `allow` about who may attach; `refusal` is
+//! why the daemon does not start. `log_writer` is the thread that log lines go through, `report`
+//! are the counters, `tap_report` what taps have seen. `generate` makes the man page, to which
+//! `manual` adds what the help leaves out, and the completions; `standard_output` prints them.
 
 mod address;
 mod allow;
@@ -40,6 +41,7 @@ mod report;
 mod run;
 mod settings;
 mod signals;
+mod standard_output;
 mod tap_report;
 mod unbound;
 
@@ -71,7 +73,7 @@ fn main() -> ExitCode {
 fn start() -> Result<ExitCode, Refusal> {
     let args = match Args::read(std::env::args_os())? {
         Asked::Run(args) => args,
-        Asked::Print(text) => return Ok(generate::print("vmsgrd", &text)),
+        Asked::Print(text) => return Ok(standard_output::answer("vmsgrd", &text)),
     };
     let file = args.config.as_deref().map(File::read).transpose()?;
     let settings = Settings::merge(&args, file.as_ref())?;
@@ -80,7 +82,7 @@ fn start() -> Result<ExitCode, Refusal> {
     if args.check {
         // A comment, so that the output is a configuration file as a whole.
         let text = format!("# configuration ok\n{}", effective::to_toml(&settings));
-        return Ok(generate::print("vmsgrd", &text));
+        return Ok(standard_output::answer("vmsgrd", &text));
     }
     let limit = DescriptorLimit::raise();
     let signals = Signals::take_over().map_err(|error| Refusal::new("signals", error))?;

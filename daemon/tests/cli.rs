@@ -131,7 +131,8 @@ fn a_bad_command_line_is_one_line_and_exit_code_2() {
         ),
         (
             &["-l", "0.0.0.0:7401=relay:127.0.0.2:7402", "-l", "0.0.0.0:7402=relay:127.0.0.1:7401"],
-            "listen 0.0.0.0:7401: relay:127.0.0.2:7402 leads back to this listener, through 0.0.0.0:7",
+            "listen 0.0.0.0:7401: relay:127.0.0.2:7402 leads back to this listener, \
+             through 0.0.0.0:7",
             "name an upstream that is no relay of this daemon",
         ),
         (&["-c", "/no/such/file.toml"], "/no/such/file.toml: ", "No such file"),

@@ -1,5 +1,6 @@
 //! The built tool, as far as a user meets it who has made a mistake.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -25,8 +26,8 @@ fn what_is_no_capture_is_told_how_to_make_one() {
     // Shorter than a header of either kind, and longer.
     for input in ["hello\n", &"no packets ".repeat(1000)] {
         let said = refused(&["ceph-tap", "-"], input.as_bytes(), 1);
-        let wanted = "vmsgrctl: standard input: it is no capture, neither pcap nor pcapng; make one \
-                      with tcpdump -s 0 -w FILE tcp port PORT\n";
+        let wanted = "vmsgrctl: standard input: it is no capture, neither pcap nor pcapng; make \
+                      one with tcpdump -s 0 -w FILE tcp port PORT\n";
         assert_eq!(said, wanted);
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(input.as_bytes()).unwrap();
@@ -36,6 +37,35 @@ fn what_is_no_capture_is_told_how_to_make_one() {
     }
     let said = refused(&["ceph-tap", "-"], b"", 1);
     assert!(said.starts_with("vmsgrctl: standard input: it is empty; make one with"), "{said}");
+}
+
+/// A capture of Ethernet in which there are no packets.
+fn empty_capture() -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let words = [0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 65_535, 1_u32];
+    file.write_all(words.map(u32::to_le_bytes).as_flattened()).unwrap();
+    file
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_a_failure_and_a_reader_who_has_gone_is_none() {
+    let capture = empty_capture();
+    let path = capture.path().to_str().unwrap();
+    for words in [&["ceph-tap", path][..], &["ceph-tap", "--json", path], &["--generate", "man"]] {
+        let with = |stdout: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_vmsgrctl"));
+            command.args(words).stdout(stdout).output().unwrap()
+        };
+        let full = with(OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+        let said = String::from_utf8_lossy(&full.stderr);
+        assert_eq!(full.status.code(), Some(1), "{words:?}: {full:?}");
+        let wanted = "vmsgrctl: standard output: No space left on device (os error 28)\n";
+        assert_eq!(said, wanted, "{words:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let gone = with(writer.into());
+        assert!(gone.status.success() && gone.stderr.is_empty(), "{words:?}: {gone:?}");
+    }
 }
 
 #[test]

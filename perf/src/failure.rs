@@ -56,7 +56,8 @@ fn errno(error: &Error) -> Option<Errno> {
     })
 }
 
-/// What comes of a load on `address`, with the way out; `daemon` and `server` start somebody there.
+/// What comes of a load on `address`, with the way out: the daemon's `service`, or the built-in
+/// `server`, that would listen there.
 pub fn under_load(error: Error, address: SocketAddr, (service, server): (&str, &str)) -> Error {
     let way_out = match errno(&error) {
         Some(Errno::ECONNREFUSED) => format!(

@@ -1,9 +1,10 @@
 //! Frames of msgr2: how fast they are made and taken apart, beside the checksum and the cipher
 //! alone that they cannot do without.
 //!
-//! What is compared is a ratio within a round, in which each subject has its turn. It is taken to the
-//! checksum or the cipher over the data alone, and over as many bytes as a frame makes of them, in one
-//! piece. These have their keys made before, and go through memory that is as warm as a frame's.
+//! What is compared is a ratio within a round, in which each subject has its turn. It is taken to
+//! the checksum or the cipher over the data alone, and over as many bytes as a frame makes of them,
+//! in one piece. These have their keys made before, and go through memory that is as warm as a
+//! frame's.
 //!
 //! Where a stream is read piece by piece, a copy stands for what a read has to do, on both sides.
 
@@ -25,7 +26,8 @@ const SIZES: [usize; 2] = [4 << 10, 4 << 20];
 /// Each subject's turn.
 const TURN: Duration = Duration::from_millis(60);
 
-/// Bytes to go through between two looks at the clock: a look takes as long as the crc of a kilobyte.
+/// Bytes to go through between two looks at the clock: a look takes as long as the crc of a
+/// kilobyte.
 const BATCH: usize = 1 << 20;
 
 /// What the daemon reads at once.

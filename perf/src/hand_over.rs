@@ -1,8 +1,8 @@
 //! What it costs to have an application beside a loop on one core, whoever wrote the two: the
 //! kernel's price for handing the core over and back, and that of moving bytes between two rings.
 //!
-//! The other process is this program again, with a doorbell for its input and one for its output: as
-//! an application that has nothing to do, it sleeps in epoll until it is rung for.
+//! The other process is this program again, with a doorbell for its input and one for its output:
+//! as an application that has nothing to do, it sleeps in epoll until it is rung for.
 
 use std::hint::black_box;
 use std::os::fd::AsFd;
@@ -28,8 +28,8 @@ const DEPTH: usize = 4;
 /// Nobody rings for so long: whoever would has gone.
 const GONE: Duration = Duration::from_secs(5);
 
-/// Sleeps on `core` until its input, a doorbell, rings, and rings its output; again and again, until
-/// nobody rings.
+/// Sleeps on `core` until its input, a doorbell, rings, and rings its output; again and again,
+/// until nobody rings.
 ///
 /// # Errors
 /// When the core is none, or the input is not one that can be waited for.

@@ -180,8 +180,8 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
         options.rate.map(|rate| OpenLoop { rate, unanswered: generator.outstanding() });
     if let Some(duration) = options.probe {
         let probe = Probe::begin(&options.servers)?;
-        // The server has answered all that was under way while who counts came; of what is under way at
-        // the end the calls are counted, so the answers are, too.
+        // The server has answered all that was under way while who counts came; of what is under
+        // way at the end the calls are counted, so the answers are, too.
         let answered = if options.rate.is_none() { generator.outstanding() } else { 0 };
         let before = generator.replies().sum::<u64>() + answered;
         generator.turn_until(Instant::now() + duration)?;

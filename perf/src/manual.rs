@@ -8,7 +8,8 @@ pub const MANUAL: Manual = Manual {
     sections: "\
 Signals:
   SIGTERM, SIGINT
-      end load, osd, suite and spin in order, servers that they have started too; a second one at once
+      end load, osd, suite and spin in order, servers that they have started too; a second one
+      at once
   SIGUSR1
       makes serve app-shm, and nothing else, print its counters on stderr
 

@@ -1,5 +1,6 @@
-//! A stream of a msgr2 endpoint over a socket: what the endpoint has to say is written, what comes is
-//! given to it. Both the load of OSD operations and the server that answers them are made of these.
+//! A stream of a msgr2 endpoint over a socket: what the endpoint has to say is written, what comes
+//! is given to it. Both the load of OSD operations and the server that answers them are made of
+//! these.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -55,8 +56,8 @@ impl Msgr2Stream {
         self.blocked
     }
 
-    /// Reads all that came and hands out the messages, each with the endpoint, to which it has to be
-    /// given back ([`Endpoint::taken`]). False when the stream has ended.
+    /// Reads all that came and hands out the messages, each with the endpoint, to which it has to
+    /// be given back ([`Endpoint::taken`]). False when the stream has ended.
     ///
     /// # Errors
     /// When the socket fails, or `each` does.

@@ -1,6 +1,6 @@
 //! A load's file: what was measured, and by what, with what, when.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,6 +8,8 @@ use jiff::{Timestamp, Unit};
 use serde::Serialize;
 use vmsgr_perf::suite::machine::Machine;
 use vmsgr_perf::suite::report::command_line;
+
+use crate::output;
 
 /// What a file holds beside what was measured.
 #[derive(Debug, Serialize)]
@@ -38,6 +40,5 @@ pub fn save(path: Option<&Path>, options: &impl Serialize, outcome: &impl Serial
         options,
         outcome,
     };
-    let text = serde_json::to_string_pretty(&saved)? + "\n";
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    output::save(path, &saved)
 }

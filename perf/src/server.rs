@@ -1,29 +1,29 @@
 //! A server as a child process: started, waited for until it is ready, and ended with this value.
 
+mod reports;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+pub use reports::{Doorbells, Reports};
+
+use reports::Told;
 
 /// How long a server may take to say that it is ready.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to end once it is told to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// How long it may take to tell its counters.
-const REPORT_LIMIT: Duration = Duration::from_secs(5);
-/// How long it is waited until it is asked again.
-const REPORT_AGAIN: Duration = Duration::from_millis(250);
 /// Lines of its stderr that are kept for the error message.
 const KEPT_LINES: usize = 10;
 
@@ -44,69 +44,6 @@ struct Tail {
     lines: Arc<Mutex<VecDeque<String>>>,
     told: Arc<Told>,
     reader: JoinHandle<()>,
-}
-
-/// What was reported: lines of JSON, which are no complaints.
-#[derive(Debug, Default)]
-struct Told {
-    /// How many reports came, and the last of them.
-    last: Mutex<(u64, String)>,
-    news: Condvar,
-}
-
-/// Asks a server for its counters, as `vmsgrd` tells them: SIGUSR1, and a line of JSON on stderr.
-#[derive(Debug, Clone)]
-pub struct Reports {
-    pid: u32,
-    told: Arc<Told>,
-}
-
-/// Doorbells, as their ringer counts them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Doorbells {
-    /// Of others who slept.
-    pub rung: u64,
-    /// Not rung, since the other side was awake.
-    pub saved: u64,
-}
-
-impl Doorbells {
-    /// How many there were from `earlier` to now.
-    pub fn since(self, earlier: Self) -> Self {
-        Self { rung: self.rung - earlier.rung, saved: self.saved - earlier.saved }
-    }
-}
-
-impl Reports {
-    /// The doorbells that the server has rung and saved so far.
-    ///
-    /// # Errors
-    /// When it does not answer, or something else.
-    pub fn doorbells(&self) -> Result<Doorbells> {
-        let report: Value = serde_json::from_str(&self.next()?)?;
-        let figure = |name: &str| {
-            let value = report["total"][name].as_u64();
-            value.with_context(|| format!("no {name} in what process {} reports", self.pid))
-        };
-        Ok(Doorbells { rung: figure("doorbells_rung")?, saved: figure("doorbells_saved")? })
-    }
-
-    fn next(&self) -> Result<String> {
-        let last = self.told.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.0;
-        let (mut last, begun) = (last, Instant::now());
-        while last.0 == before && begun.elapsed() < REPORT_LIMIT {
-            // Again and again: who was just about to sleep sleeps through the first.
-            kill(Pid::from_raw(self.pid.cast_signed()), Signal::SIGUSR1)?;
-            let told = &self.told.news;
-            let waited = told.wait_timeout_while(last, REPORT_AGAIN, |last| last.0 == before);
-            (last, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        if last.0 == before {
-            bail!("process {} has not told its counters", self.pid);
-        }
-        Ok(last.1.clone())
-    }
 }
 
 impl Server {
@@ -162,7 +99,7 @@ impl Server {
 
     /// Where it tells its counters, if it is one that does.
     pub fn reports(&self) -> Reports {
-        Reports { pid: self.pid(), told: Arc::clone(&self.complaints.told) }
+        Reports::of(self.pid(), Arc::clone(&self.complaints.told))
     }
 
     /// Where it listens; nowhere if it was started without an address.
@@ -219,9 +156,7 @@ impl Tail {
         let reader = thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 if line.starts_with('{') {
-                    let mut last = tells.last.lock().unwrap_or_else(PoisonError::into_inner);
-                    *last = (last.0 + 1, line);
-                    tells.news.notify_all();
+                    tells.take(line);
                     continue;
                 }
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -322,7 +257,7 @@ fn parse_listening(line: &str) -> Option<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn shell(script: &str) -> Command {
+    pub fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         command
@@ -345,19 +280,6 @@ mod tests {
         let pid = server.pid();
         drop(server);
         assert!(crate::proc::Snapshot::of(pid).is_err());
-    }
-
-    #[test]
-    fn reports_are_asked_for_and_are_no_complaints() {
-        let report = r#"{"total":{"doorbells_rung":'$n',"doorbells_saved":7}}"#;
-        let tell = format!("tell() {{ n=$((n+2)); echo '{report}' >&2; }}");
-        let script = format!("n=0; {tell}; trap tell USR1; echo ready; while :; do :; done");
-        let server = Server::start_without_address(shell(&script)).unwrap();
-        let before = server.reports().doorbells().unwrap();
-        assert_eq!(before, Doorbells { rung: 2, saved: 7 });
-        let after = server.reports().doorbells().unwrap();
-        assert_eq!(after.since(before), Doorbells { rung: 2, saved: 0 });
-        assert_eq!(server.complaints.to_string(), "");
     }
 
     #[test]

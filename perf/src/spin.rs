@@ -12,13 +12,12 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use svg::Document;
 
-use crate::cores;
 use crate::load::{self, Outcome, WARM_UP};
 use crate::picture::curves::{Axis, Curve, Panel, curves};
 use crate::probe::Watched;
@@ -32,8 +31,8 @@ use crate::suite::summary::Spread;
 use crate::table::{Table, figure, rate};
 use crate::workload::Kind;
 
-/// Rates that are tried: powers of ten and three times those, in messages a second. The last is more than
-/// one connection carries, and than the generator can send.
+/// Rates that are tried: powers of ten and three times those, in messages a second. The last is
+/// more than one connection carries, and than the generator can send.
 const RATES: [f64; 14] =
     [10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7];
 
@@ -161,31 +160,11 @@ impl Point {
     }
 }
 
-/// Whether all that the options name is there.
-///
-/// # Errors
-/// When a core or the daemon's binary is not.
-pub fn check(options: &Options) -> Result<()> {
-    let Place { vmsgrd, server_core, load_core } = &options.place;
-    cores::check(*server_core).context("--server-core")?;
-    cores::check(*load_core).context("--load-core")?;
-    ensure!(server_core != load_core, "--server-core and --load-core are both {load_core}");
-    ensure!(
-        vmsgrd.is_file(),
-        "{} is not there; build it with `cargo build --release --workspace` or name another with \
-         --vmsgrd",
-        vmsgrd.display()
-    );
-    Ok(())
-}
-
 /// Measures everything; the servers take turns within each round.
 ///
 /// # Errors
-/// When a core or the daemon's binary is not there, when a server cannot be started or fails, when
-/// `stop` is set.
+/// When a server cannot be started or fails, when `stop` is set.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
-    check(options)?;
     let progress = ProgressBar::new((RATES.len() * SERVERS.len() * options.rounds) as u64)
         .with_style(ProgressStyle::with_template("{msg:<32} [{bar:40}] {pos}/{len}, {eta} left")?);
     let mut servers: Vec<Series> = SERVERS
@@ -318,9 +297,9 @@ impl Report {
             "What spinning costs and brings",
             &[
                 format!(
-                    "vmsgrd's echo, one connection, open loop, 64 B, medians of the rounds; a curve ends \
-                     where the server, or the generator, no longer keeps up; p99 of samples with \
-                     {FEWEST_FOR_P99} messages or more."
+                    "vmsgrd's echo, one connection, open loop, 64 B, medians of the rounds; a \
+                     curve ends where the server, or the generator, no longer keeps up; p99 of \
+                     samples with {FEWEST_FOR_P99} messages or more."
                 ),
                 format!(
                     "{}; {}, {} cores, Linux {}; commit {}",

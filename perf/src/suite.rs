@@ -61,26 +61,56 @@ pub struct Options {
     pub place: Place,
 }
 
-/// Who takes part in what.
-struct Plan {
+/// Who of one kind takes part, and in what.
+#[derive(Debug)]
+pub struct Plan {
     kind: Kind,
     workloads: Vec<Workload>,
     peers: Vec<Peer>,
     absent: Vec<Absent>,
 }
 
-/// Runs everything; tells `say` what is measured, and each workload's table when it is complete.
+/// What there is to do, without what nobody or nothing is left for.
 ///
 /// # Errors
-/// When a core or a binary is not there, when nobody can be compared under any workload, when a
-/// server cannot be started or fails under load, when `stop` is set; what `say` gives.
+/// When a core or a binary is not there, or nobody can be compared under any workload.
+pub fn plan(options: &Options) -> Result<Vec<Plan>> {
+    options.place.check_cores()?;
+    let takes_part = |p: &&Peer| options.kinds.iter().any(|&kind| p.takes_part_in(kind));
+    if options.peers.iter().filter(takes_part).any(|peer| peer.is_vmsgrd()) {
+        options.place.check_vmsgrd("name another with --vmsgrd, or leave it out with --peers")?;
+    }
+    let plans: Vec<Plan> =
+        options.kinds.iter().filter_map(|&kind| of_kind(options, kind)).collect();
+    ensure!(!plans.is_empty(), "none of these peers is measured under any of these workloads");
+    Ok(plans)
+}
+
+fn of_kind(options: &Options, kind: Kind) -> Option<Plan> {
+    let peers = options.peers.iter().copied().filter(|peer| peer.takes_part_in(kind));
+    let all: Vec<(Peer, Option<Absent>)> = peers.map(|peer| (peer, peer.absence())).collect();
+    let fits = |workload: &&Workload| kind.workloads().contains(workload);
+    let workloads: Vec<Workload> = options.workloads.iter().filter(fits).copied().collect();
+    let useful = !all.is_empty() && !workloads.is_empty();
+    useful.then(|| Plan {
+        kind,
+        workloads,
+        peers: all.iter().filter(|(_, gone)| gone.is_none()).map(|(peer, _)| *peer).collect(),
+        absent: all.into_iter().filter_map(|(_, gone)| gone).collect(),
+    })
+}
+
+/// Runs everything that is planned; tells `say` what is measured, and each workload's table when it
+/// is complete.
+///
+/// # Errors
+/// When a server cannot be started or fails under load, when `stop` is set; what `say` gives.
 pub fn run(
     options: &Options,
+    plans: &[Plan],
     stop: &AtomicBool,
     say: impl Fn(&dyn Display) -> Result<()>,
 ) -> Result<Report> {
-    check(options)?;
-    let plans = plan(options);
     let header = Header::new(options)?;
     say(&format_args!("{header}\n"))?;
     let of_plan = |plan: &Plan| {
@@ -91,7 +121,7 @@ pub fn run(
     let progress = ProgressBar::new(samples as u64)
         .with_style(ProgressStyle::with_template("{msg:<32} [{bar:40}] {pos}/{len}, {eta} left")?);
     let mut report = Report::new(header);
-    for plan in &plans {
+    for plan in plans {
         for &workload in &plan.workloads {
             let section = section(options, plan, workload, stop, &progress)?;
             let section = report.add(section);
@@ -138,56 +168,6 @@ fn section(
 /// Idle is measured once, and for longer: what does nothing does it every time.
 fn rounds(options: &Options, kind: Kind, workload: Workload) -> usize {
     if workload.shape(kind).is_idle() { 1 } else { options.rounds }
-}
-
-/// What there is to do, without what nobody or nothing is left for.
-fn plan(options: &Options) -> Vec<Plan> {
-    let plan = |&kind: &Kind| {
-        let of_kind = options.peers.iter().copied().filter(|peer| peer.takes_part_in(kind));
-        let all: Vec<(Peer, Option<Absent>)> = of_kind.map(|peer| (peer, peer.absence())).collect();
-        let fits = |workload: &&Workload| kind.workloads().contains(workload);
-        Plan {
-            kind,
-            workloads: options.workloads.iter().filter(fits).copied().collect(),
-            peers: all.iter().filter(|(_, gone)| gone.is_none()).map(|(peer, _)| *peer).collect(),
-            absent: all.into_iter().filter_map(|(_, gone)| gone).collect(),
-        }
-    };
-    let useful = |plan: &Plan| {
-        let anybody = !plan.peers.is_empty() || !plan.absent.is_empty();
-        anybody && !plan.workloads.is_empty()
-    };
-    options.kinds.iter().map(plan).filter(useful).collect()
-}
-
-/// Whether all that the options name is there.
-///
-/// # Errors
-/// When a core or a binary is not, or nobody can be compared under any workload.
-pub fn check(options: &Options) -> Result<()> {
-    let Place { vmsgrd, server_core, load_core } = &options.place;
-    cores::check(*server_core).context("--server-core")?;
-    cores::check(*load_core).context("--load-core")?;
-    ensure!(
-        server_core != load_core,
-        "--server-core and --load-core are both {load_core}: generator and server would measure \
-         each other"
-    );
-    let takes_part = |p: &&Peer| options.kinds.iter().any(|&kind| p.takes_part_in(kind));
-    let wanted = options.peers.iter().filter(takes_part).any(|peer| peer.is_vmsgrd());
-    if wanted {
-        ensure!(
-            vmsgrd.is_file(),
-            "{} is not there; build it with `cargo build --release --workspace`, name \
-             another with --vmsgrd, or leave it out with --peers",
-            vmsgrd.display()
-        );
-    }
-    ensure!(
-        !plan(options).is_empty(),
-        "none of these peers is measured under any of these workloads"
-    );
-    Ok(())
 }
 
 /// One sample; taken again while the machine is busy with something else, and in the end the least

@@ -19,7 +19,8 @@ use perf_event::{Builder, Counter};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-/// The tracepoints at the beginning and at the end of each call: where tracefs is, and where it was.
+/// The tracepoints at the beginning and at the end of each call: where tracefs is, and where it
+/// was.
 const TRACEPOINTS: [&str; 2] =
     ["/sys/kernel/tracing/events/raw_syscalls", "/sys/kernel/debug/tracing/events/raw_syscalls"];
 
@@ -36,8 +37,8 @@ pub enum Means {
 /// Counts from when it was begun until it is read.
 #[derive(Debug)]
 pub enum Count {
-    /// A counter for each thread that there was: of all calls, and of those that found nothing, where
-    /// the kernel can tell.
+    /// A counter for each thread that there was: of all calls, and of those that found nothing,
+    /// where the kernel can tell.
     Tracepoint(Vec<Counter>, Option<Vec<Counter>>),
     /// A process that watches, and the file that it will write.
     Strace(Strace),
@@ -48,8 +49,8 @@ pub enum Count {
 pub struct Counted {
     /// System calls.
     pub calls: u64,
-    /// Those of them that found nothing: waits that only the time ended, reads that would have had to
-    /// wait. None where it cannot be told.
+    /// Those of them that found nothing: waits that only the time ended, reads that would have had
+    /// to wait. None where it cannot be told.
     pub found_nothing: Option<u64>,
 }
 

@@ -43,8 +43,8 @@ pub enum Workload {
     Churn,
     /// As fan, beside some that send and never read: do they slow the others down?
     Slow,
-    /// Many clients that send when it is time to, whatever comes back: how late are the answers of a
-    /// server that is not driven as fast as it goes?
+    /// Many clients that send when it is time to, whatever comes back: how late are the answers of
+    /// a server that is not driven as fast as it goes?
     Steady,
     /// Operations one at a time, which write this much.
     Write64,

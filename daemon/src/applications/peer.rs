@@ -48,7 +48,8 @@ pub enum Came {
 }
 
 impl Peer {
-    /// Looks, without waiting, at what came after the hello. Descriptors that came, too, are closed.
+    /// Looks, without waiting, at what came after the hello. Descriptors that came, too, are
+    /// closed.
     pub fn look(&self) -> Came {
         match self.socket.recv(&mut [MaybeUninit::uninit(); 1]) {
             Ok(0) => Came::End,

@@ -1,5 +1,5 @@
-//! `--generate`: the man page and the completions of shells, made from the definition of the command
-//! line, so that they say what `--help` says.
+//! `--generate`: the man page and the completions of shells, made from the definition of the
+//! command line, so that they say what `--help` says.
 //!
 //! All programs of the workspace have it from here, whichever else they take on the command line.
 
@@ -9,8 +9,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser, ValueEnum, value_parser};
 use clap_complete::{Shell, generate};
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::process::ExitCode;
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -27,7 +25,8 @@ pub struct Manual {
     /// Section of the manual: "1" for a tool, "8" for a daemon.
     pub section: &'static str,
     /// More sections, written like those after the help: a heading with a colon, below it entries
-    /// indented by two, their text two spaces behind them or, indented more, in the lines that follow.
+    /// indented by two, their text two spaces behind them or, indented more, in the lines that
+    /// follow.
     pub sections: &'static str,
 }
 
@@ -105,16 +104,4 @@ fn text(what: What, mut command: Command, manual: &Manual) -> String {
 fn with_matching_labels(script: &str, name: &str) -> String {
     let label = |hyphen| name.replace('-', hyphen) + "__subcmd__";
     script.replace(&label("__subcmd__"), &label("__"))
-}
-
-/// A reader that has gone, such as `head`, has seen all that it wanted.
-pub fn print(program: &str, text: &str) -> ExitCode {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let _ = writeln!(io::stderr(), "{program}: standard output: {error}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::SUCCESS,
-    }
 }

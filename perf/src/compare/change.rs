@@ -7,8 +7,8 @@ use crate::suite::summary::Spread;
 pub struct Change {
     /// Of the medians.
     pub ratio: f64,
-    /// The least and the largest ratio of any two rounds; none where either run has one round, which
-    /// has no other to differ from.
+    /// The least and the largest ratio of any two rounds; none where either run has one round,
+    /// which has no other to differ from.
     pub bounds: Option<(f64, f64)>,
     /// Both are nothing.
     unchanged: bool,

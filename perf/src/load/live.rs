@@ -1,7 +1,8 @@
-//! How many messages have come back so far, for whoever wants to see that while it is being measured.
+//! How many messages have come back so far, for whoever wants to see that while it is being
+//! measured.
 //!
-//! One number for the whole process, since it has one generator at a time. The generators add to it once a
-//! tick or a wait, never for a message: it must not cost them anything.
+//! One number for the whole process, since it has one generator at a time. The generators add to it
+//! once a tick or a wait, never for a message: it must not cost them anything.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

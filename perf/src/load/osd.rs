@@ -1,9 +1,9 @@
 //! A load of operations on objects: what the msgr2 clients of a storage cluster put on an OSD.
 //!
 //! Each connection is a client of its own, with a session without authentication and an object of
-//! its own. In a closed loop it keeps so many operations in flight; in an open loop the clients ask in
-//! turn, at a fixed rate. Every reply is checked: it answers an operation that is in flight, and says
-//! that it succeeded.
+//! its own. In a closed loop it keeps so many operations in flight; in an open loop the clients ask
+//! in turn, at a fixed rate. Every reply is checked: it answers an operation that is in flight, and
+//! says that it succeeded.
 
 mod client;
 mod operations;
@@ -43,7 +43,8 @@ pub struct OsdOptions {
     pub connections: usize,
     /// Operations in flight of each client, at least 1. Without meaning in an open loop.
     pub depth: usize,
-    /// Operations a second of all clients together, above 0: an open loop. Without it, a closed one.
+    /// Operations a second of all clients together, above 0: an open loop. Without it, a closed
+    /// one.
     pub rate: Option<f64>,
     /// Bytes of an operation's data.
     pub size: usize,
@@ -66,8 +67,8 @@ pub struct OsdOptions {
 ///
 /// # Errors
 /// When a connection or session cannot be made, fails or is closed; when a reply is none to an
-/// operation in flight, or says that it failed; when nothing completes for five seconds; when `stop`
-/// is set.
+/// operation in flight, or says that it failed; when nothing completes for five seconds; when
+/// `stop` is set.
 pub fn run(options: &OsdOptions, stop: &AtomicBool) -> Result<Outcome> {
     if let Some(core) = options.core {
         cores::pin(core)?;
@@ -251,8 +252,8 @@ impl<'a> Load<'a> {
         }
         if self.progress.elapsed() > PATIENCE {
             bail!(
-                "{} completed no operation for {} s; {} are in flight on {} connections, {} of which \
-                 have a session",
+                "{} completed no operation for {} s; {} are in flight on {} connections, {} of \
+                 which have a session",
                 self.options.address,
                 PATIENCE.as_secs(),
                 self.outstanding(),

@@ -139,8 +139,8 @@ impl<S: Read + Write + AsFd + AsRawFd> Connection<S> {
 
 /// The same echo in a process that has another thread, which sleeps for ever.
 ///
-/// In a process of one thread the kernel does not count who uses a file while a call is made on it, and
-/// libc does not guard points of cancellation. Nobody who needs a second thread is spared that.
+/// In a process of one thread the kernel does not count who uses a file while a call is made on it,
+/// and libc does not guard points of cancellation. Nobody who needs a second thread is spared that.
 ///
 /// # Errors
 /// As [`serve`], and when there is no other thread to be had.

@@ -57,7 +57,8 @@ pub fn listen_unix(path: &Path) -> Result<UnixListener> {
     bind().with_context(|| format!("cannot listen on {}", path.display()))
 }
 
-/// Says on stdout, in the words of `vmsgrd`, where the server listens, what for, and that it is ready.
+/// Says on stdout, in the words of `vmsgrd`, where the server listens, what for, and that it is
+/// ready.
 ///
 /// # Errors
 /// When stdout is closed.

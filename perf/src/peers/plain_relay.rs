@@ -1,5 +1,5 @@
-//! What the plain relays share, so that they differ only in how bytes move: who is connected with whom,
-//! and what is asked of epoll.
+//! What the plain relays share, so that they differ only in how bytes move: who is connected with
+//! whom, and what is asked of epoll.
 //!
 //! Level-triggered, one thread, as [`epoll`](super::epoll). Not a relay to use: it waits for its
 //! upstream while it connects, and the first end of either side is the end of both.
@@ -23,8 +23,8 @@ pub trait Way: Sized {
     /// Whether bytes wait.
     fn waits(&self) -> bool;
 
-    /// Once from one socket, of which something may be read, to the other; what that does not take waits.
-    /// False when the connection is over.
+    /// Once from one socket, of which something may be read, to the other; what that does not take
+    /// waits. False when the connection is over.
     fn pass(&mut self, from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> bool;
 
     /// What waits once to the socket; false when the connection is over.
@@ -50,8 +50,8 @@ struct Relay<W> {
     buffer: Vec<u8>,
 }
 
-/// Connects each connection to `listener` with one to `upstream`, for ever; ways share a buffer of so
-/// many bytes.
+/// Connects each connection to `listener` with one to `upstream`, for ever; ways share a buffer of
+/// so many bytes.
 ///
 /// # Errors
 /// When epoll, accept or a way fails. A connection that fails ends alone.
@@ -112,8 +112,8 @@ impl<W: Way> Relay<W> {
         Ok(())
     }
 
-    /// One write of what waits, if there is room, or one move from one socket to the other. False when
-    /// the connection is over.
+    /// One write of what waits, if there is room, or one move from one socket to the other. False
+    /// when the connection is over.
     fn on_event(&mut self, at: usize, flags: EpollFlags) -> bool {
         let Some(own) = self.sides.get(at).and_then(Option::as_ref) else { return true };
         let beyond = own.other;

@@ -1,34 +1,34 @@
 //! The prototype's design, rebuilt: per connection a fiber that reads and a fiber that writes, each
 //! of which sleeps for 1 us when it finds nothing to do.
 //!
-//! It stands on the reactor that `vmsgrd` stands on: its sockets, its pending data, its turn with one
-//! `epoll_wait` and at most one `writev` a connection, its timers. What differs is the design alone.
-//! Here no event starts anything. The read fiber looks whether the reactor has something for it to
-//! read, and leaves it in `out`; the write fiber looks whether something lies in `out`, and gives
-//! that to the socket. Who has found something looks again in the next turn; who has not arms a timer of
-//! its own and is run when that is due. Between two turns the thread sleeps in the kernel until the
-//! first timer is due.
+//! It stands on the reactor that `vmsgrd` stands on: its sockets, its pending data, its turn with
+//! one `epoll_wait` and at most one `writev` a connection, its timers. What differs is the design
+//! alone. Here no event starts anything. The read fiber looks whether the reactor has something for
+//! it to read, and leaves it in `out`; the write fiber looks whether something lies in `out`, and
+//! gives that to the socket. Who has found something looks again in the next turn; who has not arms
+//! a timer of its own and is run when that is due. Between two turns the thread sleeps in the
+//! kernel until the first timer is due.
 //!
 //! What that costs, and why:
 //!
-//! - A turn runs whoever is due, and 1 us later that is nearly everybody. So it takes a timer off the
-//!   heap, looks, asks for the time and puts a timer back, twice for each connection, whether that has
-//!   anything or not, and a message on one waits for the looks at all the others. That grows with the
-//!   number of connections, not with that of messages: a fifth of the CPU at 64 of them (fan), where
-//!   also the tail of the latency is twice as long.
+//! - A turn runs whoever is due, and 1 us later that is nearly everybody. So it takes a timer off
+//!   the heap, looks, asks for the time and puts a timer back, twice for each connection, whether
+//!   that has anything or not, and a message on one waits for the looks at all the others. That
+//!   grows with the number of connections, not with that of messages: a fifth of the CPU at 64 of
+//!   them (fan), where also the tail of the latency is twice as long.
 //! - A message is written by another fiber than has read it, a look later: it waits twice.
-//! - The kernel's sleep of 1 us is several: a timer is programmed, the core rests and comes back. With
-//!   one connection (ping) most of the time goes there; whoever looks without sleeping answers in half the
-//!   time with half the CPU. With many nobody ever sleeps.
+//! - The kernel's sleep of 1 us is several: a timer is programmed, the core rests and comes back.
+//!   With one connection (ping) most of the time goes there; whoever looks without sleeping answers
+//!   in half the time with half the CPU. With many nobody ever sleeps.
 //! - It never ends. An idle server takes a whole core.
 //!
-//! What it does not cost on this reactor is throughput where every look finds something (pipeline, op4k,
-//! crowd): then a look is what others pay for an event. A runtime that sets a timer of the kernel for each
-//! sleep pays a system call for each look, and is slower there by as much.
+//! What it does not cost on this reactor is throughput where every look finds something (pipeline,
+//! op4k, crowd): then a look is what others pay for an event. A runtime that sets a timer of the
+//! kernel for each sleep pays a system call for each look, and is slower there by as much.
 //!
-//! It is kind to the prototype where the reactor is: what the socket does not take at once leaves when
-//! WRITABLE says so, connections are accepted by an event, a server without any sleeps, and the
-//! thread's timer slack is 1 ns, without which the kernel would make 50 us of the 1 us.
+//! It is kind to the prototype where the reactor is: what the socket does not take at once leaves
+//! when WRITABLE says so, connections are accepted by an event, a server without any sleeps, and
+//! the thread's timer slack is 1 ns, without which the kernel would make 50 us of the 1 us.
 
 mod queue;
 
@@ -97,8 +97,8 @@ struct Fibers {
 }
 
 impl Fibers {
-    /// Zero if somebody is to look in the next turn, and while there is nobody: then it is the reactor
-    /// that sleeps.
+    /// Zero if somebody is to look in the next turn, and while there is nobody: then it is the
+    /// reactor that sleeps.
     fn until_the_first_is_due(&mut self) -> Duration {
         if !self.awake.is_empty() {
             return Duration::ZERO;

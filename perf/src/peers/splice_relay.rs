@@ -1,5 +1,5 @@
-//! As [`epoll_relay`](super::epoll_relay), but the bytes never come here: splice(2) moves them through a
-//! pipe for each direction. What that saves are the two copies.
+//! As [`epoll_relay`](super::epoll_relay), but the bytes never come here: splice(2) moves them
+//! through a pipe for each direction. What that saves are the two copies.
 
 use std::io::Result;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,8 +11,8 @@ use nix::unistd::pipe2;
 
 use super::plain_relay::{self, Way};
 
-/// What a pipe is asked to hold, in bytes: all that a user without privileges may ask for by default. At
-/// the size that it has without asking nothing is won.
+/// What a pipe is asked to hold, in bytes: all that a user without privileges may ask for by
+/// default. At the size that it has without asking nothing is won.
 const PIPE_BYTES: i32 = 1 << 20;
 
 /// What a socket is to be sent.

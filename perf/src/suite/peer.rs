@@ -5,11 +5,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::cores;
 use crate::peers::monoio_echo::{self, Driver};
 use crate::probe::Watched;
 use crate::server::{Server, describe};
@@ -246,6 +247,35 @@ impl Peer {
 }
 
 impl Place {
+    /// Whether servers and generator have a core each.
+    ///
+    /// # Errors
+    /// When one is not there, or it is the same.
+    pub fn check_cores(&self) -> Result<()> {
+        let Self { server_core, load_core, .. } = self;
+        cores::check(*server_core).context("--server-core")?;
+        cores::check(*load_core).context("--load-core")?;
+        ensure!(
+            server_core != load_core,
+            "--server-core and --load-core are both {load_core}: generator and server would \
+             measure each other"
+        );
+        Ok(())
+    }
+
+    /// Whether the daemon's binary is there.
+    ///
+    /// # Errors
+    /// When it is not; with what can be done, `or` else than to build it.
+    pub fn check_vmsgrd(&self, or: &str) -> Result<()> {
+        ensure!(
+            self.vmsgrd.is_file(),
+            "{} is not there; build it with `cargo build --release --workspace`, {or}",
+            self.vmsgrd.display()
+        );
+        Ok(())
+    }
+
     /// Core of the application.
     fn app_core(&self, kind: Kind) -> usize {
         if kind == Kind::AppApart { self.load_core } else { self.server_core }

@@ -15,8 +15,8 @@ use crate::workload::{Kind, Shape};
 pub type Picture = (String, Document);
 
 /// How bars are read.
-const BARS: &str = "The bar is the median of the rounds, the line goes from the least to the most. Every panel \
-     has its own scale.";
+const BARS: &str = "The bar is the median of the rounds, the line goes from the least to the most. \
+     Every panel has its own scale.";
 
 /// At most three pictures for each kind of servers.
 pub fn pictures(report: &Report) -> Vec<Picture> {

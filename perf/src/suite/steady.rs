@@ -4,9 +4,7 @@
 //! which counts from when each message was due, and the CPU time that it took.
 
 use super::peer::Peer;
-use super::summary::{ANSWERED, CPU, MAX, P50, P90, P99, P99_9, RATE, Section};
-use super::tables::{against, clean, columns, cpu, median, rates, ratios, switches};
-use crate::table::Table;
+use super::summary::{ANSWERED, P99, Section};
 
 /// Whoever answers less than this share of what is due does not keep up: its latency says how long
 /// it was asked for, and not how fast it is.
@@ -19,7 +17,7 @@ impl Section {
     }
 
     /// In how many rounds it did.
-    fn rounds_kept_up(&self, peer: Peer) -> usize {
+    pub fn rounds_kept_up(&self, peer: Peer) -> usize {
         let answered = self.samples(peer).filter_map(|sample| sample.measured.load(ANSWERED));
         answered.filter(|&share| share >= KEPT_UP).count()
     }
@@ -31,44 +29,8 @@ impl Section {
     }
 }
 
-/// The figures of an open loop; a row for each peer.
-pub(super) fn table(section: &Section) -> Table {
-    let against = format!("/ {}", against(section));
-    let more = columns(section.kind);
-    let mut header =
-        vec!["peer", "msgs/s (min-max)", "kept up", "p50 us", "p90 us", "p99 us", &against];
-    header.extend(["by round", "p99.9 us", "max us", cpu(section.kind), &against, "by round"]);
-    header.extend(more.iter().map(|(name, _)| *name));
-    header.extend(["switches/msg", "clean"]);
-    let mut table = Table::new(header);
-    for &peer in &section.peers {
-        let median = |of| median(section, peer, of);
-        let kept_up = format!(
-            "{}{}/{}",
-            if section.kept_up(peer) == Some(false) { "NO " } else { "" },
-            section.rounds_kept_up(peer),
-            section.rounds.len()
-        );
-        let mut cells = vec![
-            peer.name().to_owned(),
-            section.spread(peer, RATE).map_or("-".to_owned(), rates),
-            kept_up,
-            median(P50),
-            median(P90),
-            median(P99),
-        ];
-        cells.extend(ratios(section, peer, P99));
-        cells.extend([P99_9, MAX, CPU].map(median));
-        cells.extend(ratios(section, peer, CPU));
-        cells.extend(more.iter().map(|&(_, of)| median(of)));
-        cells.extend([switches(section, peer), clean(section, peer)]);
-        table.row(cells);
-    }
-    table
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::measured::Measured;
     use super::super::summary::Sample;
     use super::super::summary::tests::sample;
@@ -85,30 +47,27 @@ mod tests {
         sample
     }
 
-    #[test]
-    fn who_falls_behind_is_told_and_is_nobodys_measure() {
+    /// A reference that keeps up beside the daemon, and one that does not.
+    pub fn section() -> Section {
         let round = vec![open(50_000, 80.0), open(49_500, 100.0), open(40_000, 20.0)];
-        let section = Section {
+        Section {
             kind: Kind::Echo,
             workload: Workload::Steady,
             rate: None,
             peers: vec![Peer::Vmsgrd, Peer::Epoll, Peer::Tokio],
             absent: Vec::new(),
             rounds: vec![round.clone(), round],
-        };
+        }
+    }
+
+    #[test]
+    fn who_falls_behind_is_nobodys_measure() {
+        let section = section();
         let kept_up = section.peers.iter().map(|&peer| section.kept_up(peer).unwrap());
         assert_eq!(kept_up.collect::<Vec<_>>(), [true, true, false]);
+        let rounds = section.peers.iter().map(|&peer| section.rounds_kept_up(peer));
+        assert_eq!(rounds.collect::<Vec<_>>(), [2, 2, 0]);
         assert_eq!(section.reference(), Some(Peer::Epoll));
-        let text = section.to_string();
-        let cells = |peer: &str| -> Vec<String> {
-            let row = text.lines().find(|line| line.starts_with(&format!("| {peer} "))).unwrap();
-            row.split('|').map(|cell| cell.trim().to_owned()).collect()
-        };
-        assert!(text.starts_with("## steady: 64 connections, 64 B, open loop: 50000 msgs/s"));
-        assert_eq!(cells("peer")[6..9], ["p99 us", "/ epoll", "by round"]);
-        assert_eq!(cells("vmsgrd")[2..4], ["50.0k (50.0k-50.0k)", "2/2"]);
-        assert_eq!(cells("vmsgrd")[6..9], ["80.0", "0.800", "0.800"]);
-        assert_eq!(cells("tokio")[2..4], ["40.0k (40.0k-40.0k)", "NO 0/2"]);
     }
 
     #[test]

@@ -4,10 +4,9 @@ use std::fmt;
 
 use super::measured::Figure;
 use super::peer::Peer;
-use super::steady;
 use super::summary::{
-    CALLS, CPU, FOUND_NOTHING, FRONT_CALLS, FRONT_CPU, LAST_CALLS, LAST_CPU, OWN_CPU, P50, P99,
-    RATE, RUNG, SAVED, SWITCHES, Section, Spread,
+    CALLS, CPU, FOUND_NOTHING, FRONT_CALLS, FRONT_CPU, LAST_CALLS, LAST_CPU, MAX, OWN_CPU, P50,
+    P90, P99, P99_9, RATE, RUNG, SAVED, SWITCHES, Section, Spread,
 };
 use crate::table::{Table, figure, rate};
 use crate::workload::{Kind, Shape};
@@ -38,7 +37,7 @@ impl Section {
     /// The figures; a row for each peer, and for each that is absent the reason.
     pub fn table(&self) -> Table {
         let mut table = match self.shape() {
-            Shape::Open { .. } => steady::table(self),
+            Shape::Open { .. } => open_table(self),
             Shape::Closed { .. } | Shape::Churn { .. } | Shape::Osd { .. } => load_table(self),
             Shape::Idle { .. } => idle_table(self),
         };
@@ -100,8 +99,44 @@ fn load_table(section: &Section) -> Table {
     table
 }
 
+/// The figures of an open loop; a row for each peer.
+fn open_table(section: &Section) -> Table {
+    let against = format!("/ {}", against(section));
+    let more = columns(section.kind);
+    let mut header =
+        vec!["peer", "msgs/s (min-max)", "kept up", "p50 us", "p90 us", "p99 us", &against];
+    header.extend(["by round", "p99.9 us", "max us", cpu(section.kind), &against, "by round"]);
+    header.extend(more.iter().map(|(name, _)| *name));
+    header.extend(["switches/msg", "clean"]);
+    let mut table = Table::new(header);
+    for &peer in &section.peers {
+        let median = |of| median(section, peer, of);
+        let kept_up = format!(
+            "{}{}/{}",
+            if section.kept_up(peer) == Some(false) { "NO " } else { "" },
+            section.rounds_kept_up(peer),
+            section.rounds.len()
+        );
+        let mut cells = vec![
+            peer.name().to_owned(),
+            section.spread(peer, RATE).map_or("-".to_owned(), rates),
+            kept_up,
+            median(P50),
+            median(P90),
+            median(P99),
+        ];
+        cells.extend(ratios(section, peer, P99));
+        cells.extend([P99_9, MAX, CPU].map(median));
+        cells.extend(ratios(section, peer, CPU));
+        cells.extend(more.iter().map(|&(_, of)| median(of)));
+        cells.extend([switches(section, peer), clean(section, peer)]);
+        table.row(cells);
+    }
+    table
+}
+
 /// What is told of some kinds only: the parts of what is behind the address.
-pub(super) fn columns(kind: Kind) -> &'static [(&'static str, Figure)] {
+fn columns(kind: Kind) -> &'static [(&'static str, Figure)] {
     match kind {
         Kind::Echo | Kind::Relay => &[("calls/msg", CALLS), ("in vain/msg", FOUND_NOTHING)],
         Kind::Msgr2 => {
@@ -149,12 +184,12 @@ fn idle_table(section: &Section) -> Table {
 }
 
 /// Whose figures the ratios are to.
-pub(super) fn against(section: &Section) -> &'static str {
+fn against(section: &Section) -> &'static str {
     section.reference().map_or("ratio", Peer::name)
 }
 
 /// Whose CPU time it is.
-pub(super) fn cpu(kind: Kind) -> &'static str {
+fn cpu(kind: Kind) -> &'static str {
     match kind {
         Kind::Echo => "CPU us/msg",
         Kind::Relay => "relay CPU us/msg",
@@ -163,34 +198,35 @@ pub(super) fn cpu(kind: Kind) -> &'static str {
     }
 }
 
-pub(super) fn median(section: &Section, peer: Peer, of: Figure) -> String {
+fn median(section: &Section, peer: Peer, of: Figure) -> String {
     section.spread(peer, of).map_or("-".to_owned(), |spread| figure(spread.median))
 }
 
 /// To the reference: of the medians, and by round.
-pub(super) fn ratios(section: &Section, peer: Peer, of: Figure) -> [String; 2] {
+fn ratios(section: &Section, peer: Peer, of: Figure) -> [String; 2] {
     match section.reference().and_then(|other| section.ratio(peer, other, of)) {
         Some(ratio) => [ratio.of_medians, ratio.of_rounds].map(|ratio| format!("{ratio:.3}")),
         None => ["-".to_owned(), "-".to_owned()],
     }
 }
 
-pub(super) fn switches(section: &Section, peer: Peer) -> String {
+fn switches(section: &Section, peer: Peer) -> String {
     let spread = section.spread(peer, SWITCHES);
     spread.map_or("-".to_owned(), |spread| format!("{:.4}", spread.median))
 }
 
-pub(super) fn rates(spread: Spread) -> String {
+fn rates(spread: Spread) -> String {
     format!("{} ({}-{})", rate(spread.median), rate(spread.min), rate(spread.max))
 }
 
-pub(super) fn clean(section: &Section, peer: Peer) -> String {
+fn clean(section: &Section, peer: Peer) -> String {
     format!("{}/{}", section.clean(peer), section.rounds.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::peer::Absent;
+    use super::super::steady;
     use super::super::summary::tests::sample;
     use super::*;
     use crate::workload::Workload;
@@ -218,5 +254,19 @@ mod tests {
         assert!(last[1].ends_with(" 0/1 |"), "{text}");
         let cells: Vec<&str> = last[0].split('|').map(str::trim).collect();
         assert_eq!(cells[1..4], ["monoio-uring", "not available: EPERM", "-"]);
+    }
+
+    #[test]
+    fn who_falls_behind_is_told() {
+        let text = steady::tests::section().to_string();
+        let cells = |peer: &str| -> Vec<String> {
+            let row = text.lines().find(|line| line.starts_with(&format!("| {peer} "))).unwrap();
+            row.split('|').map(|cell| cell.trim().to_owned()).collect()
+        };
+        assert!(text.starts_with("## steady: 64 connections, 64 B, open loop: 50000 msgs/s"));
+        assert_eq!(cells("peer")[6..9], ["p99 us", "/ epoll", "by round"]);
+        assert_eq!(cells("vmsgrd")[2..4], ["50.0k (50.0k-50.0k)", "2/2"]);
+        assert_eq!(cells("vmsgrd")[6..9], ["80.0", "0.800", "0.800"]);
+        assert_eq!(cells("tokio")[2..4], ["40.0k (40.0k-40.0k)", "NO 0/2"]);
     }
 }

@@ -24,8 +24,8 @@ pub fn found_nothing(counter: &Counter) -> io::Result<()> {
     let waits = WAITS.map(|call| format!("id == {call}")).join(" || ");
     let filter = format!("ret == -{} || (ret == 0 && ({waits}))", Errno::EAGAIN as i32);
     let filter = CString::new(filter)?;
-    // SAFETY: the descriptor is open for as long as the counter is, and the kernel copies the string
-    // up to its end, which a CString has.
+    // SAFETY: the descriptor is open for as long as the counter is, and the kernel copies the
+    // string up to its end, which a CString has.
     unsafe { set_filter(counter.as_raw_fd(), filter.as_ptr()) }?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What a command line names and is not there, or cannot be.
 
+use std::fs::OpenOptions;
 use std::net::TcpListener;
 
 use crate::run::{bench, failure, load, osd, refusal, success};
@@ -62,4 +63,14 @@ fn a_core_is_handed_over_and_back() {
     assert_eq!(output.lines().count(), 2 + 5, "{output}");
     let error = refusal(&bench(&["hand-over", "--core", "100000"]).output().unwrap());
     assert!(error.contains("core 100000 is not one this process may use"), "{error}");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_a_failure() {
+    for words in [&["hand-over", "--rounds", "1"][..], &["--generate", "man"]] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let stderr = failure(&bench(words).stdout(full).output().unwrap());
+        let wanted = "vmsgr-bench: standard output: No space left on device (os error 28)\n";
+        assert!(stderr.ends_with(wanted), "{words:?}: {stderr}");
+    }
 }

@@ -228,10 +228,13 @@ fn a_missing_daemon_is_named_with_the_way_to_build_it() {
     let stderr = refusal(&output);
     assert!(stderr.contains("/nonexistent/vmsgrd is not there"), "{stderr}");
     assert!(stderr.contains("cargo build --release --workspace"), "{stderr}");
+    assert!(stderr.contains("or leave it out with --peers"), "{stderr}");
     if thread::available_parallelism().unwrap().get() >= 2 {
         let folder = tempfile::tempdir().unwrap();
         let mut spin = bench(&["spin", "--vmsgrd", "/nonexistent/vmsgrd", "--out"]);
         let stderr = refusal(&spin.arg(folder.path()).output().unwrap());
         assert!(stderr.contains("/nonexistent/vmsgrd is not there"), "{stderr}");
+        // It measures the daemon, whatever else.
+        assert!(stderr.contains("or name another") && !stderr.contains("--peers"), "{stderr}");
     }
 }

@@ -26,7 +26,8 @@ pub struct Tally {
     pub refill: bool,
 }
 
-/// Operations that are handed to the endpoint at a time in an open loop, where any number may be due.
+/// Operations that are handed to the endpoint at a time in an open loop, where any number may be
+/// due.
 const AHEAD: usize = 64;
 
 /// An endpoint with one session, and its operations.

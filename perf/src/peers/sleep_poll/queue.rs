@@ -7,8 +7,8 @@ use vmsgr_reactor::{Pending, Socket};
 /// Bytes that one read brings at most, as in [`epoll`](crate::peers::epoll).
 const QUEUE_BYTES: usize = 256 << 10;
 
-/// Bytes that are added at the back and taken from the front; what they lie in is kept when they have
-/// gone.
+/// Bytes that are added at the back and taken from the front; what they lie in is kept when they
+/// have gone.
 #[derive(Debug, Default)]
 pub struct Queue {
     /// [`QUEUE_BYTES`], or none before the first use. What waits is `bytes[start..filled]`.

@@ -24,7 +24,8 @@ pub enum Diagnosis {
     #[error("closed: it accepts connections, and closes them without a word")]
     ClosedAtOnce,
     #[error(
-        "silent: it begins as Ceph's banner does, with {said} bytes, and says nothing more within {}",
+        "silent: it begins as Ceph's banner does, with {said} bytes, and says nothing more within \
+         {}",
         seconds(*.within)
     )]
     SilentAfter { said: usize, within: Duration },

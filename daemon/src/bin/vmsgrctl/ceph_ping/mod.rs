@@ -1,8 +1,8 @@
 //! `ceph-ping`: what a Ceph daemon is and offers, and how fast it answers, without credentials.
 //!
 //! `target` is the address as written, `wire` a connection with frames, `probe` what anybody is
-//! told (`tls` who says nothing), `session` what needs one, `round_trips` the sums, `diagnosis` what is wrong, `output` what
-//! is printed.
+//! told (`tls` who says nothing), `session` what needs one, `round_trips` the sums, `diagnosis`
+//! what is wrong, `output` what is printed.
 
 mod diagnosis;
 mod output;
@@ -34,8 +34,8 @@ use vmsgr_messenger::msgr2::EntityType;
 pub struct Args {
     /// The daemon: HOST (port 3300, the monitors'), HOST:PORT, v2:HOST:PORT/NONCE as `ceph osd
     /// dump` prints it, or [v2:HOST:PORT/NONCE,v1:HOST:PORT/NONCE] as mon_host has it, of which the
-    /// v2 address counts. IPv6 addresses are written in brackets. A session with a daemon other than
-    /// a monitor needs the nonce.
+    /// v2 address counts. IPv6 addresses are written in brackets. A session with a daemon other
+    /// than a monitor needs the nonce.
     #[arg(value_name = "ADDR")]
     target: Target,
 

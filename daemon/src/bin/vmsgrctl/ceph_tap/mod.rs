@@ -1,7 +1,7 @@
 //! `ceph-tap`: what Ceph's clients and daemons said to each other, from a capture.
 //!
-//! `capture` reads packets from the file, `segment` finds TCP in them, `direction` puts the bytes in
-//! order, `connections` gives them to the taps, `table` is what is printed for people.
+//! `capture` reads packets from the file, `segment` finds TCP in them, `direction` puts the bytes
+//! in order, `connections` gives them to the taps, `table` is what is printed for people.
 
 mod capture;
 mod connections;
@@ -11,11 +11,11 @@ mod table;
 
 use self::connections::{Connections, Said};
 use self::table::Table;
-use crate::tap_report;
+use crate::{standard_output, tap_report};
 use serde_json::json;
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -86,16 +86,13 @@ pub fn run(args: &Args) -> ExitCode {
     if said > MOST_SAID {
         eprintln!("... and {} more", said - MOST_SAID);
     }
-    let written = match args.json {
-        true => print_json(&mut connections, read.as_ref().err()),
+    let text = match args.json {
+        true => json(&mut connections, read.as_ref().err()),
         // What is no capture has nothing to show.
-        false if read.is_err() && packets == 0 => Ok(()),
-        false => print(&mut connections),
+        false if read.is_err() && packets == 0 => String::new(),
+        false => table(&mut connections),
     };
-    // A reader that has gone has seen all that it wanted.
-    if let Err(error) = written
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
+    if let Err(error) = standard_output::print(&text) {
         eprintln!("vmsgrctl: standard output: {error}");
         return ExitCode::FAILURE;
     }
@@ -129,24 +126,20 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The same facts for programs; and what is wrong with the capture, if it is.
-fn print_json(connections: &mut Connections, error: Option<&String>) -> io::Result<()> {
+fn json(connections: &mut Connections, error: Option<&String>) -> String {
     let mut all = tap_report::json(&connections.end());
     let Connections { gaps, strays, too_many, .. } = connections;
     all["capture"] =
         json!({ "gaps": gaps, "strays": strays, "too_many": too_many, "error": error });
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{all}")?;
-    stdout.flush()
+    format!("{all}\n")
 }
 
-fn print(connections: &mut Connections) -> io::Result<()> {
+fn table(connections: &mut Connections) -> String {
     let sums = connections.end();
-    let mut stdout = io::stdout().lock();
-    writeln!(
-        stdout,
-        "{} connections, of them {} encrypted, {} compressed, {} not understood or with gaps",
+    let mut text = format!(
+        "{} connections, of them {} encrypted, {} compressed, {} not understood or with gaps\n",
         sums.connections, sums.blind.secure, sums.blind.compressed, sums.blind.broken
-    )?;
+    );
     let Connections { gaps, strays, too_many, .. } = connections;
     for (count, what) in [
         (*gaps, "connections of which bytes are missing"),
@@ -154,9 +147,8 @@ fn print(connections: &mut Connections) -> io::Result<()> {
         (*too_many, "connections not followed, since too many were open"),
     ] {
         if count > 0 {
-            writeln!(stdout, "{count} {what}")?;
+            text += &format!("{count} {what}\n");
         }
     }
-    write!(stdout, "\n{}", Table(&sums))?;
-    stdout.flush()
+    text + &format!("\n{}", Table(&sums))
 }

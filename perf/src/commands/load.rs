@@ -1,0 +1,106 @@
+//! One server under a load.
+
+use vmsgr_perf::cores;
+use vmsgr_perf::load::churn::{self, ChurnOptions};
+use vmsgr_perf::load::idle::{self, IdleOptions};
+use vmsgr_perf::load::osd::{self, OsdOptions};
+use vmsgr_perf::load::{self, WARM_UP};
+
+use super::outcome::{idle_table, load_table};
+use super::{stop_on_signals, usable, watched};
+use crate::cli::{Load, Osd};
+use crate::failure::Failure::{self, Usage};
+use crate::failure::under_load;
+use crate::output::print;
+use crate::progress::progress;
+use crate::saved;
+
+/// Loads an echo server.
+pub fn load(arguments: &Load) -> Result<(), Failure> {
+    cores::raise_descriptor_limit()?;
+    let stop = stop_on_signals()?;
+    let failed = |error| under_load(error, arguments.addr, ("echo", "epoll"));
+    saved::prepare(arguments.json.as_deref()).map_err(Usage)?;
+    usable(arguments.core).map_err(Usage)?;
+    let servers = watched(arguments.pid).map_err(Usage)?;
+    let units = (!arguments.idle).then_some("msgs");
+    let progress = progress(arguments.duration, arguments.connections, arguments.addr, units)?;
+    let probe = arguments.pid.map(|_| load::PROBED);
+    if arguments.idle {
+        let options = IdleOptions {
+            address: arguments.addr,
+            connections: arguments.connections,
+            duration: arguments.duration,
+            warm_up: WARM_UP,
+            core: arguments.core,
+            servers,
+        };
+        let outcome = idle::run(&options, &stop).map_err(failed)?;
+        progress.finish_and_clear();
+        print(&idle_table(&outcome))?;
+        return Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?);
+    }
+    let outcome = if arguments.churn {
+        let options = ChurnOptions {
+            address: arguments.addr,
+            at_once: arguments.connections,
+            size: arguments.size,
+            duration: arguments.duration,
+            warm_up: WARM_UP,
+            verify: arguments.verify,
+            core: arguments.core,
+            servers,
+            probe,
+        };
+        churn::run(&options, &stop)
+    } else {
+        let options = load::Options {
+            address: arguments.addr,
+            connections: arguments.connections,
+            depth: arguments.depth,
+            size: arguments.size,
+            duration: arguments.duration,
+            warm_up: WARM_UP,
+            verify: arguments.verify,
+            core: arguments.core,
+            servers,
+            probe,
+            rate: arguments.rate,
+            slow: arguments.slow,
+        };
+        load::run(&options, &stop)
+    };
+    let outcome = outcome.map_err(failed)?;
+    progress.finish_and_clear();
+    print(&load_table(&outcome, ("msgs", "message")))?;
+    Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?)
+}
+
+/// Loads whoever answers operations of OSDs.
+pub fn osd(arguments: &Osd) -> Result<(), Failure> {
+    cores::raise_descriptor_limit()?;
+    let stop = stop_on_signals()?;
+    let failed = |error| under_load(error, arguments.addr, ("osd-null", "osd-null"));
+    saved::prepare(arguments.json.as_deref()).map_err(Usage)?;
+    usable(arguments.core).map_err(Usage)?;
+    let servers = watched(arguments.pid).map_err(Usage)?;
+    let progress =
+        progress(arguments.duration, arguments.connections, arguments.addr, Some("ops"))?;
+    let options = OsdOptions {
+        address: arguments.addr,
+        connections: arguments.connections,
+        depth: arguments.depth,
+        rate: arguments.rate,
+        size: arguments.size as usize,
+        read_fraction: arguments.read_fraction,
+        duration: arguments.duration,
+        warm_up: WARM_UP,
+        core: arguments.core,
+        servers,
+        probe: arguments.pid.map(|_| load::PROBED),
+    };
+    let outcome = osd::run(&options, &stop).map_err(failed)?;
+    progress.finish_and_clear();
+    print(&load_table(&outcome, ("ops", "operation")))?;
+    Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?)
+}
