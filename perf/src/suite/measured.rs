@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::Outcome;
 use crate::load::idle::IdleOutcome;
 use crate::proc::Usage;
+use crate::system_calls::Means;
 
 /// What the generator came back with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +31,15 @@ impl Measured {
             Self::Load(outcome) => outcome.server,
             Self::Idle(outcome) => outcome.server,
         }
+    }
+
+    /// Who counted the server's system calls, if anybody did.
+    pub fn means(&self) -> Option<Means> {
+        let probed = match self {
+            Self::Load(outcome) => outcome.probed.as_ref(),
+            Self::Idle(outcome) => outcome.probed.as_ref(),
+        };
+        probed?.means
     }
 
     /// A figure of a load; none of an idle one.

@@ -8,13 +8,18 @@ use super::summary::{
     CALLS, CPU, FOUND_NOTHING, FRONT_CALLS, FRONT_CPU, LAST_CALLS, LAST_CPU, MAX, OWN_CPU, P50,
     P90, P99, P99_9, RATE, RUNG, SAVED, SWITCHES, Section, Spread,
 };
+use crate::system_calls::Means;
 use crate::table::{Table, figure, rate};
 use crate::workload::{Kind, Shape};
 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "## {}\n", self.title())?;
-        write!(f, "{}", self.table())
+        write!(f, "{}", self.table())?;
+        match self.counted_by() {
+            Some(means) => writeln!(f, "\nSystem calls were counted by {means}."),
+            None => Ok(()),
+        }
     }
 }
 
@@ -32,6 +37,23 @@ impl Section {
     fn longest_s(&self) -> f64 {
         let samples = self.rounds.iter().flatten();
         samples.map(|sample| sample.measured.seconds()).fold(0.0, f64::max)
+    }
+
+    /// Who counted the system calls, and what that does to their number; none where nobody did.
+    fn counted_by(&self) -> Option<&'static str> {
+        let mut all: Vec<Means> =
+            self.rounds.iter().flatten().filter_map(|sample| sample.measured.means()).collect();
+        all.sort_unstable();
+        all.dedup();
+        Some(match all[..] {
+            [] => return None,
+            [Means::Tracepoint] => "the kernel's tracepoints",
+            [Means::Strace] => {
+                "strace, which slows the servers and interrupts who sleeps; \
+                 tracepoints need root and a readable /sys/kernel/tracing"
+            }
+            [..] => "the kernel's tracepoints, in some samples by strace, which slows the servers",
+        })
     }
 
     /// The figures; a row for each peer, and for each that is absent the reason.
@@ -225,10 +247,12 @@ fn clean(section: &Section, peer: Peer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::measured::Measured;
     use super::super::peer::Absent;
     use super::super::steady;
     use super::super::summary::tests::sample;
     use super::*;
+    use crate::probe::Probed;
     use crate::workload::Workload;
 
     #[test]
@@ -254,6 +278,34 @@ mod tests {
         assert!(last[1].ends_with(" 0/1 |"), "{text}");
         let cells: Vec<&str> = last[0].split('|').map(str::trim).collect();
         assert_eq!(cells[1..4], ["monoio-uring", "not available: EPERM", "-"]);
+    }
+
+    #[test]
+    fn who_counted_system_calls_is_told() {
+        let told = |means: &[Option<Means>]| {
+            let sample = |means: &Option<Means>| {
+                let mut sample = sample(100_000, 10.0, 0.0);
+                let Measured::Load(outcome) = &mut sample.measured else { panic!() };
+                let (means, missing) = (*means, None);
+                outcome.probed = Some(Probed { messages: 1, parts: vec![], means, missing });
+                vec![sample]
+            };
+            let section = Section {
+                kind: Kind::Echo,
+                workload: Workload::Fan,
+                rate: None,
+                peers: vec![Peer::Epoll],
+                absent: vec![],
+                rounds: means.iter().map(sample).collect(),
+            };
+            section.to_string().lines().next_back().unwrap_or_default().to_owned()
+        };
+        let [kernel, strace] = [Means::Tracepoint, Means::Strace].map(Some);
+        assert!(told(&[None]).starts_with("| epoll"));
+        let by_the_kernel = "System calls were counted by the kernel's tracepoints.";
+        assert_eq!(told(&[kernel, None, kernel]), by_the_kernel);
+        assert!(told(&[strace, strace]).contains("by strace, which slows the servers and"));
+        assert!(told(&[strace, kernel]).contains("in some samples by strace"));
     }
 
     #[test]

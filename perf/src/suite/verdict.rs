@@ -265,11 +265,7 @@ fn at_rest(section: &Section) -> Option<Finding> {
 /// The most in any round; none where nobody but strace could count them, which itself wakes whom it
 /// watches.
 fn calls_at_rest(section: &Section, daemon: Peer) -> Option<u64> {
-    let by_the_kernel = |sample: &Sample| {
-        let Measured::Idle(outcome) = &sample.measured else { return false };
-        let means = outcome.probed.as_ref().and_then(|probed| probed.means);
-        means == Some(Means::Tracepoint)
-    };
+    let by_the_kernel = |sample: &Sample| sample.measured.means() == Some(Means::Tracepoint);
     let all = section.samples(daemon).all(by_the_kernel);
     section.idle_system_calls(daemon).filter(|_| all)
 }
