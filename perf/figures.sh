@@ -170,6 +170,11 @@ need jq "apt-get install jq"
 if [[ " ${only[*]} " =~ \ (relay|app)\  ]] && ! PATH=$PATH:/usr/sbin command -v haproxy >/dev/null; then
     say "haproxy is not installed, and the tables will say so: apt-get install haproxy"
 fi
+if [[ " ${only[*]} " =~ \ (echo|relay|app|msgr2)\  ]] &&
+    ! cat /sys/kernel/{tracing,debug/tracing}/events/raw_syscalls/sys_enter/id >/dev/null 2>&1; then
+    say "system calls will be counted by strace, which slows the servers. To have the kernel count them, as root:" \
+        "mount -t tracefs tracefs /sys/kernel/tracing"
+fi
 if [ -z "${VMSGR_BENCH:-}" ]; then
     need cargo "https://rustup.rs, or set VMSGR_BENCH to a program that is built"
     say "building"
