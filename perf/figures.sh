@@ -171,7 +171,7 @@ if [[ " ${only[*]} " =~ \ (relay|app)\  ]] && ! PATH=$PATH:/usr/sbin command -v 
     say "haproxy is not installed, and the tables will say so: apt-get install haproxy"
 fi
 if [[ " ${only[*]} " =~ \ (echo|relay|app|msgr2)\  ]] &&
-    ! cat /sys/kernel/{tracing,debug/tracing}/events/raw_syscalls/sys_enter/id >/dev/null 2>&1; then
+    [ -z "$(ls /sys/kernel/{tracing,debug/tracing}/events/raw_syscalls 2>/dev/null)" ]; then
     say "system calls will be counted by strace, which slows the servers. To have the kernel count them, as root:" \
         "mount -t tracefs tracefs /sys/kernel/tracing"
 fi

@@ -7,6 +7,7 @@ mod frames;
 #[path = "../../../reactor/benches/harness/mod.rs"]
 mod harness;
 mod segment;
+mod sessions;
 mod shm;
 
 use std::process::ExitCode;
@@ -15,11 +16,15 @@ use harness::Scenario;
 // Where the files of the messenger look for it.
 use vmsgr_messenger::msgr2;
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 11] = [
     ("frame_crc", 1, frames::crc),
     ("frame_crc_in_pieces", 1, frames::crc_in_pieces),
     ("frame_secure", 1, frames::secure),
     ("tap_frame", 1, frames::tapped),
+    ("control_decode", sessions::KINDS, sessions::control_decode),
+    ("control_encode", sessions::KINDS, sessions::control_encode),
+    ("handshake", 1, sessions::handshake),
+    ("keepalive", 1, sessions::keepalive),
     ("segment_job", 1, segment::job),
     ("segment_number", 1, segment::number),
     ("segment_part", 1, segment::part),
