@@ -137,8 +137,9 @@ mod tests {
 
     #[test]
     fn a_late_answer_is_not_taken_for_that_to_a_later_request() {
-        // Each answer comes with the next request only: the first is waited for in vain.
-        let server = reporter("if [ $n -gt 0 ]; then say; fi; n=$((n+1))");
+        // Each answer comes with the next request only: the first is waited for in vain. It comes
+        // last in the trap, which the request that follows it interrupts.
+        let server = reporter("n=$((made)); made=$((n+1)); if [ $n -gt 0 ]; then say; fi");
         let mut last = server.reports().doorbells().unwrap();
         for _ in 0..3 {
             let next = server.reports().doorbells().unwrap();
