@@ -136,15 +136,31 @@ impl Envelope {
         [self.preamble(), first, self.first_crc(), front, middle, data, self.epilogue()]
             .map(IoSlice::new)
     }
+
+    /// Appends the whole frame to `out`.
+    pub fn append(&self, segments: &[&[u8]; SEGMENTS], out: &mut Vec<u8>) {
+        let slices = self.slices(segments);
+        out.reserve(slices.iter().map(|slice| slice.len()).sum());
+        slices.iter().for_each(|slice| out.extend_from_slice(slice));
+    }
 }
 
-/// A whole control frame.
+/// A whole frame in crc mode, in memory that is just as long.
+///
+/// # Panics
+///
+/// If a segment has 4 GiB or more.
+pub fn crc_frame(tag: Tag, segments: &[&[u8]; SEGMENTS]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Envelope::new(tag, segments).append(segments, &mut frame);
+    frame
+}
+
+/// A whole control frame in crc mode.
 pub fn control_frame(control: &Control) -> Vec<u8> {
     let mut payload = Vec::new();
     control.encode(&mut payload);
-    let envelope = Envelope::new(control.tag(), &[&payload, &[], &[], &[]]);
-    // It has one segment, and so no epilogue.
-    [envelope.preamble(), &payload, envelope.first_crc()].concat()
+    crc_frame(control.tag(), &[&payload, &[], &[], &[]])
 }
 
 /// Takes frames in crc mode from a stream that comes in any pieces.
@@ -439,9 +455,7 @@ mod tests {
     fn data_that_is_forgotten_is_checked_and_counted() {
         let (header, data) = ([7; 41], vec![5; 100_000]);
         let segments: [&[u8]; SEGMENTS] = [&header, b"front", b"", &data];
-        let envelope = Envelope::new(Tag::Message, &segments);
-        let slices = envelope.slices(&segments);
-        let mut wire: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let mut wire = crc_frame(Tag::Message, &segments);
         let decode = |wire: &[u8]| {
             let mut decoder = FrameDecoder::new(Limits::default());
             decoder.forget_data(true);
@@ -462,9 +476,7 @@ mod tests {
     #[test]
     fn only_an_empty_segment_may_have_no_crc_and_it_may_have_that_of_nothing() {
         let segments: [&[u8]; SEGMENTS] = [&[7; 41], b"front", b"", b"data"];
-        let envelope = Envelope::new(Tag::Message, &segments);
-        let wire: Vec<u8> =
-            envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect();
+        let wire = crc_frame(Tag::Message, &segments);
         let decode = |segment: usize, crc: [u8; CRC]| {
             let mut wire = wire.clone();
             let at = wire.len() - EPILOGUE + 1 + (segment - 1) * CRC;

@@ -18,15 +18,11 @@
 //! # Example
 //!
 //! ```
-//! use vmsgr_messenger::msgr2::{Envelope, FrameDecoder, Limits, MessageHeader, Tag};
+//! use vmsgr_messenger::msgr2::{FrameDecoder, Limits, MessageHeader, Tag, crc_frame};
 //!
 //! let header = MessageHeader { seq: 1, kind: 2, ..Default::default() }.encode();
 //! let segments: [&[u8]; 4] = [&header, b"front", b"", b"data"];
-//! let envelope = Envelope::new(Tag::Message, &segments);
-//! let mut wire = Vec::new();
-//! for slice in envelope.slices(&segments) {
-//!     wire.extend_from_slice(&slice);
-//! }
+//! let wire = crc_frame(Tag::Message, &segments);
 //!
 //! let mut decoder = FrameDecoder::new(Limits::default());
 //! let frame = decoder.decode(&mut &wire[..])?.expect("all of it is there");
@@ -96,7 +92,7 @@ pub use error::{Rule, Violation};
 pub use event::Event;
 pub use failure::{ConnectionError, Reason};
 pub use follower::{CannotFollow, Followed, Follower};
-pub use frame::{Envelope, Frame, FrameDecoder, control_frame};
+pub use frame::{Envelope, Frame, FrameDecoder, control_frame, crc_frame};
 pub use header::MessageHeader;
 pub use ids::{SessionId, StreamId};
 pub use limits::Limits;

@@ -170,10 +170,7 @@ impl Output {
                     return Err(rule);
                 }
             }
-            None => {
-                let envelope = Envelope::new(tag, segments);
-                envelope.slices(segments).iter().for_each(|slice| room.extend_from_slice(slice));
-            }
+            None => Envelope::new(tag, segments).append(segments, room),
         }
         self.bytes += room.len() - start;
         Ok(())
