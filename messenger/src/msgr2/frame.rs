@@ -316,7 +316,7 @@ fn body_length(preamble: &Preamble) -> usize {
 
 /// The segments of a frame whose body is here; `None` if its sender aborted it.
 #[inline]
-fn in_place<'a>(
+pub(super) fn in_place<'a>(
     preamble: &Preamble,
     body: &'a [u8],
 ) -> Result<Option<[&'a [u8]; SEGMENTS]>, Violation> {

@@ -76,6 +76,9 @@ enum Piece {
     Kept(Bytes),
 }
 
+/// Bytes of a piece's place in the queue.
+pub(super) const PIECE: usize = size_of::<Piece>();
+
 impl Deref for Piece {
     type Target = [u8];
 
