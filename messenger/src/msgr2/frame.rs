@@ -35,8 +35,8 @@ pub struct Frame<'a> {
     pub tag: Tag,
     /// Its segments; empty where it has none.
     pub segments: [Segment<'a>; SEGMENTS],
-    /// Bytes of data that were compared with their crc and, [as asked for](FrameDecoder::forget_data),
-    /// not kept.
+    /// Bytes of data that were compared with their crc and not kept,
+    /// [as asked for](FrameDecoder::forget_data).
     pub forgotten: usize,
 }
 
@@ -93,7 +93,8 @@ impl Envelope {
     ///
     /// If a segment has 4 GiB or more.
     pub fn new(tag: Tag, segments: &[&[u8]; SEGMENTS]) -> Self {
-        // The short crcs first: the processor goes on to the long one while they wait for each other's words.
+        // The short crcs first: the processor goes on to the long one while they wait for each
+        // other's words.
         let preamble = Preamble::new(tag, lengths(segments));
         let (encoded, first_crc) = (preamble.encode(), crc::segment(segments[0]).to_le_bytes());
         let mut epilogue = [0; EPILOGUE];
@@ -212,8 +213,8 @@ impl FrameDecoder {
         self.limits = limits;
     }
 
-    /// Data that comes in several pieces is compared with its crc and not kept, from the next frame on:
-    /// for those who would only throw it away.
+    /// Data that comes in several pieces is compared with its crc and not kept, from the next frame
+    /// on: for those who would only throw it away.
     pub fn forget_data(&mut self, forgetting: bool) {
         self.forgetting = forgetting;
     }
@@ -223,8 +224,8 @@ impl FrameDecoder {
         self.head_length > 0 || self.gathering.is_some()
     }
 
-    /// Where the next bytes of the stream belong, if those are many and of one segment. What is put there
-    /// is looked at by the next [`decode`](Self::decode), which needs no other input.
+    /// Where the next bytes of the stream belong, if those are many and of one segment. What is put
+    /// there is looked at by the next [`decode`](Self::decode), which needs no other input.
     pub fn place(&mut self) -> Option<Place<'_>> {
         self.gathering.as_mut()?.place()
     }

@@ -11,8 +11,8 @@ use super::output;
 use super::preamble::{self, Preamble};
 use super::segment::{Segment, gather};
 
-/// Bytes of memory that a list has for each of its entries at most: room for four with the first, and
-/// while it grows itself once more and twice as long.
+/// Bytes of memory that a list has for each of its entries at most: room for four with the first,
+/// and while it grows itself once more and twice as long.
 const fn listed(entry: usize) -> usize {
     4 * entry
 }
@@ -26,8 +26,8 @@ const AROUND_RECEIVED: usize = OWNER + listed(size_of::<Bytes>());
 /// And around something that was sent, which has a place in what waits to be written, too.
 const AROUND_SENT: usize = AROUND_RECEIVED + listed(output::PIECE);
 
-/// Both directions of a connection so far, frame by frame. Each lies in memory of its own that is there
-/// at once when its preamble has come, is held once, and then never moves, so that who is not
+/// Both directions of a connection so far, frame by frame. Each lies in memory of its own that is
+/// there at once when its preamble has come, is held once, and then never moves, so that who is not
 /// authenticated has no more memory than the bound at any moment, however it sends. What we say is
 /// counted when it is made: there can be more for as long as it takes to find that out.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ impl Transcript {
     /// With at most so many bytes of memory.
     pub(super) fn new(limit: u32) -> Self {
         let (received, sent, coming) = Default::default();
-        // A preamble lies by itself until it is clear how much room its frame needs, and is moved there.
+        // A preamble lies by itself until it is clear how much room its frame needs, and is moved
+        // there.
         Self { limit, received, sent, coming, preamble: None, held: preamble::BYTES }
     }
 
