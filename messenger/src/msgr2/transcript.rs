@@ -26,10 +26,10 @@ const AROUND_RECEIVED: usize = OWNER + listed(size_of::<Bytes>());
 /// And around something that was sent, which has a place in what waits to be written, too.
 const AROUND_SENT: usize = AROUND_RECEIVED + listed(output::PIECE);
 
-/// Both directions of a connection so far, frame by frame. Each lies in memory of its own that is
-/// there at once when its preamble has come, is held once, and then never moves, so that who is not
-/// authenticated has no more memory than the bound at any moment, however it sends. What we say is
-/// counted when it is made: there can be more for as long as it takes to find that out.
+/// Both directions of a connection so far, frame by frame. Each frame lies in memory of its own
+/// that is there at once when its preamble has come, is held once, and then never moves, so that
+/// who is not authenticated has no more memory than the bound, however it sends. Two things are
+/// counted when they are there already: the banner, which has few bytes, and what we say.
 #[derive(Debug)]
 pub(super) struct Transcript {
     limit: u32,
