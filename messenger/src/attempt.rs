@@ -64,8 +64,8 @@ impl Worker {
     ) {
         let role = match service {
             Service::Discard => Role::Discard,
-            // The messenger refuses the others: a relay has its upstream from a client, an OSD waits
-            // for clients, and
+            // The messenger refuses the others: a relay has its upstream from a client, an OSD
+            // waits for clients, and
             // applications ask themselves.
             Service::Echo
             | Service::OsdNull(_)

@@ -2,8 +2,8 @@
 //!
 //! Nothing more is accepted; each connection is served until it rests, and then ends. It rests when
 //! nothing is pending on it and nothing that came is unread; a relayed one moreover when its client
-//! is not waiting: the upstream has answered since the client spoke last, and neither side alone has
-//! come to its end. Who does not rest before the deadline is cut off, with a reset.
+//! is not waiting: the upstream has answered since the client spoke last, and neither side alone
+//! has come to its end. Who does not rest before the deadline is cut off, with a reset.
 
 use std::time::Duration;
 

@@ -20,17 +20,17 @@
 //! ```
 //!
 //! Where to look: `messenger.rs` is the side that asks, `worker.rs` the side of a core that does;
-//! `message.rs` is all that travels between them. A connection's life: `arrival.rs` (`bind.rs` makes
-//! the listening sockets, `placement.rs` and `census.rs` choose the core and keep the limit),
+//! `message.rs` is all that travels between them. A connection's life: `arrival.rs` (`bind.rs`
+//! makes the listening sockets, `placement.rs` and `census.rs` choose the core and keep the limit),
 //! `attempt.rs` for those that are made (`connector.rs` makes the sockets), `ending.rs`, and
 //! `drain.rs`, which stops without losing what is under way. `entity/` serves those who speak
 //! [Ceph's protocol](msgr2). [`shm`] is how applications attach.
 //!
-//! An application gets bytes, or messages: one that says which [entity](client::EntityOptions) it is
-//! listens and connects as that, and its rings carry whole messages of msgr2, checked. Streams come
-//! and go below a session and are the daemon's business, as are handshakes, acknowledgements and
-//! sending again; the application is told by [notices](shm::Notice). What it does not take stops its
-//! own peers and nobody else's. `examples/osd_null.rs` is one, and `c/examples/pong.c`:
+//! An application gets bytes, or messages: one that says which [entity](client::EntityOptions) it
+//! is listens and connects as that, and its rings carry whole messages of msgr2, checked. Streams
+//! come and go below a session and are the daemon's business, as are handshakes, acknowledgements
+//! and sending again; the application is told by [notices](shm::Notice). What it does not take
+//! stops its own peers and nobody else's. `examples/osd_null.rs` is one, and `c/examples/pong.c`:
 //!
 //! ```text
 //! vmsgrd &

@@ -1,8 +1,8 @@
 //! The last moments of a connection that we end: its peer still has to get what the kernel holds.
 //!
-//! A socket that is closed while bytes arrive is reset by the kernel, and what it still held for the
-//! peer is lost. So a connection lingers until its peer has all: our direction ends, and what comes
-//! is read and forgotten.
+//! A socket that is closed while bytes arrive is reset by the kernel, and what it still held for
+//! the peer is lost. So a connection lingers until its peer has all: our direction ends, and what
+//! comes is read and forgotten.
 
 use std::mem;
 use std::time::Duration;

@@ -68,8 +68,8 @@ impl Service {
 pub enum ServiceError {
     /// No service has this name.
     #[error(
-        "there is no service '{0}'; services are echo, discard, relay:HOST:PORT, relay:original-dst, \
-         osd-null, the relays also with ,tap=msgr2"
+        "there is no service '{0}'; services are echo, discard, relay:HOST:PORT, \
+         relay:original-dst, osd-null, the relays also with ,tap=msgr2"
     )]
     Unknown(String),
     /// The upstream of a relay is not `HOST:PORT`.

@@ -15,7 +15,7 @@ use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes128Gcm, KeyInit};
 use vmsgr_messenger::msgr2::{
     Envelope, FrameDecoder, FrameSealer, Limits, MessageHeader, SecureFrameDecoder, Side, Tag,
-    from_connection_secret,
+    crc_frame, from_connection_secret,
 };
 
 use crate::table::Table;
@@ -84,8 +84,7 @@ impl Data {
         let count = (READ / bytes).max(1);
         let header = header();
         let segments: [&[u8]; 4] = [&header, &FRONT, &[], &plain];
-        let envelope = Envelope::new(Tag::Message, &segments);
-        let frame: Vec<u8> = envelope.slices(&segments).iter().flat_map(|s| s.to_vec()).collect();
+        let frame = crc_frame(Tag::Message, &segments);
         let (mut sealer, _) = secrets(Side::Initiator);
         let mut sealed = Vec::new();
         for _ in 0..count {

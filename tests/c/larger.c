@@ -7,7 +7,10 @@
 #include "client.h"
 
 #define KIND 1000
+/* Bytes of data; it may be built with more. */
+#ifndef LARGE
 #define LARGE (8u << 20)
+#endif
 #define TOO_LARGE ((128u << 20) + 1)
 /* Where the first piece of the data ends. */
 #define SPLIT 12345

@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use crate::harness::{ROUNDS, WARM_UP, rounds};
 use crate::msgr2::{
-    Banner, Envelope, Follower, Frame, FrameDecoder, FrameSealer, Limits, MessageHeader, OSD_OP,
-    SecureFrameDecoder, Side, Tag, from_connection_secret,
+    Banner, Follower, Frame, FrameDecoder, FrameSealer, Limits, MessageHeader, OSD_OP,
+    SecureFrameDecoder, Side, Tag, crc_frame, from_connection_secret,
 };
 
 /// Front of a message, as long as that of an operation of an OSD.
@@ -23,9 +23,7 @@ fn header() -> [u8; MessageHeader::BYTES] {
 /// The frame in crc mode.
 fn in_crc_mode() -> Vec<u8> {
     let header = header();
-    let segments: [&[u8]; 4] = [&header, &FRONT, &[], &DATA];
-    let envelope = Envelope::new(Tag::Message, &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+    crc_frame(Tag::Message, &[&header[..], &FRONT, &[], &DATA])
 }
 
 fn check(frame: Option<Frame<'_>>) {

@@ -42,8 +42,7 @@ fuzz_target!(|input: (u8, bool, Vec<u8>)| {
             let (front, data) = chunk.split_at(chunk.len() / 3);
             let times = if step >= LONG && number == last { 600 } else { 1 };
             let segments: [&[u8]; 4] = [&header, front, &[], &data.repeat(times)];
-            let envelope = Envelope::new(Tag::Message, &segments);
-            envelope.slices(&segments).iter().for_each(|slice| wire.extend_from_slice(slice));
+            Envelope::new(Tag::Message, &segments).append(&segments, &mut wire);
         }
     }
     let (mut whole, mut cut) = (decoder(), decoder());

@@ -27,8 +27,7 @@ fn address(number: u8) -> EntityAddr {
 
 fn frame(tag: Tag, payload: &[u8], out: &mut Vec<u8>) {
     let segments = [payload, &[], &[], &[]];
-    let envelope = Envelope::new(tag, &segments);
-    envelope.slices(&segments).iter().for_each(|slice| out.extend_from_slice(slice));
+    Envelope::new(tag, &segments).append(&segments, out);
 }
 
 fn control(control: &Control, out: &mut Vec<u8>) {

@@ -37,8 +37,8 @@ impl Allowance {
         Self { left: AtomicU64::new(bytes), piece, waiting }
     }
 
-    /// Takes a piece. If there is none, `core` is to be told by the one who [gives](Self::give) some
-    /// back next.
+    /// Takes a piece. If there is none, `core` is to be told by the one who [gives](Self::give)
+    /// some back next.
     fn take(&self, core: usize) -> Option<u64> {
         self.try_take().or_else(|| {
             // Who gave some back in between may not have seen it.
@@ -79,8 +79,8 @@ impl Portion {
         true
     }
 
-    /// Gives back what it does not need, but for one piece, once that is two; the cores that have to
-    /// be told.
+    /// Gives back what it does not need, but for one piece, once that is two; the cores that have
+    /// to be told.
     pub(crate) fn settle(&self, of: &Allowance) -> Vec<usize> {
         let unused = self.taken.get().saturating_sub(self.tally.bytes() as u64);
         if unused < 2 * of.piece {
@@ -91,7 +91,8 @@ impl Portion {
         of.give(back)
     }
 
-    /// Gives back everything, when nothing will be held here any more; the cores that have to be told.
+    /// Gives back everything, when nothing will be held here any more; the cores that have to be
+    /// told.
     pub(crate) fn end(&self, of: &Allowance) -> Vec<usize> {
         match self.taken.take() {
             0 => Vec::new(),

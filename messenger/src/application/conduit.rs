@@ -196,8 +196,8 @@ impl Conduit {
         // No part is larger.
         let half = self.size() / 2;
         self.lane.slot(self.slot).flags.receive_room.want(half);
-        // It may have consumed in between, and not have seen the wish, which stays: a full throttle may
-        // have made it, too.
+        // It may have consumed in between, and not have seen the wish, which stays: a full throttle
+        // may have made it, too.
         let free = self.free()?;
         Ok((free >= bytes).then_some(free))
     }

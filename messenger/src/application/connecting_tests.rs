@@ -1,5 +1,5 @@
-//! Connections that applications ask for and do not get: how long they are tried, how they are given
-//! up, and what is said of them.
+//! Connections that applications ask for and do not get: how long they are tried, how they are
+//! given up, and what is said of them.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! What is left of applications that die, leave, and are taken over: all that it should be, and no more.
+//! What is left of applications that die, leave, and are taken over: all that it should be, and no
+//! more.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, mpsc};

@@ -1,5 +1,5 @@
-//! How an application goes: it dies and may come back, it is gone for good, or it is thrown out; and
-//! what the cores tell of the one and the other.
+//! How an application goes: it dies and may come back, it is gone for good, or it is thrown out;
+//! and what the cores tell of the one and the other.
 
 use super::fault::Fault;
 use super::heard::Heard;

@@ -1,4 +1,5 @@
-//! The entities of applications, on the messenger's thread: what they are asked for, and when they end.
+//! The entities of applications, on the messenger's thread: what they are asked for, and when they
+//! end.
 //!
 //! An entity outlives who has asked for it, for whoever takes over. One that the successor does not
 //! ask for, perhaps since it asks for one with other limits, ends a while after the takeover; or
@@ -148,7 +149,8 @@ impl Messenger {
         let heir = Arc::new(EntityListener { identity, address: there.address, job });
         self.post_all(|| Message::Inherit { listener, heir: Arc::clone(&heir) });
         self.post_all(|| Message::Quit { listener, application: id, job: before });
-        // Before anything is told, which may show that the application lies: then it leaves this, too.
+        // Before anything is told, which may show that the application lies: then it leaves this,
+        // too.
         self.join_listener(id, job, listener);
         if before != job {
             self.unlistened(id, before);
@@ -186,8 +188,8 @@ impl Messenger {
         }
     }
 
-    /// Ends an entity: its listeners, of which the application is told, and its sessions behind what
-    /// was committed.
+    /// Ends an entity: its listeners, of which the application is told, and its sessions behind
+    /// what was committed.
     fn end_entity(&mut self, id: ApplicationId, number: u64) {
         let Some(served) = self.registry.served.get_mut(&id) else { return };
         let is = |it: &mut Known| it.identity.number == number;

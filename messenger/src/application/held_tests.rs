@@ -1,5 +1,5 @@
-//! What is held for an application outside its segment: all of it is counted, and none of it once its
-//! session is over.
+//! What is held for an application outside its segment: all of it is counted, and none of it once
+//! its session is over.
 
 use std::net::TcpListener;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! What a worker does for the entities of its applications: they are made, their sessions get slots,
-//! and what happens on one side is told to the other.
+//! What a worker does for the entities of its applications: they are made, their sessions get
+//! slots, and what happens on one side is told to the other.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -318,7 +318,8 @@ impl Worker {
         self.heed_entity(core, id);
     }
 
-    /// An entity of an application that goes on is over: its sessions end behind what was committed.
+    /// An entity of an application that goes on is over: its sessions end behind what was
+    /// committed.
     pub(crate) fn end_entity(&mut self, core: &mut WorkerCore, identity: &Identity) {
         let known = self.entities.of_identity(identity);
         if let Some(lane) = self.lane_of(identity.application) {

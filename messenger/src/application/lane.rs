@@ -15,8 +15,8 @@ use crate::msgr2::SessionId;
 use crate::shm::layout::Slot;
 use crate::shm::ring::{Pusher, Taker};
 
-/// Doorbells in a row, or stale numbers, that lead to nothing. One that is in its senses never makes
-/// two: it rings after it has pushed, and only for a sleeper.
+/// Doorbells in a row, or stale numbers, that lead to nothing. One that is in its senses never
+/// makes two: it rings after it has pushed, and only for a sleeper.
 const VAIN: u32 = 10_000;
 
 /// Numbers of entities that are kept when those are over.
@@ -179,7 +179,8 @@ impl Lane {
         self.application.segment.lane(self.core).core.0.cancel();
     }
 
-    /// Somebody has come, or come again: the rings begin anew, and everything there is is announced.
+    /// Somebody has come, or come again: the rings begin anew, and everything there is is
+    /// announced.
     pub(crate) fn attach(&self) {
         self.application.segment.reset_lane(self.core);
         self.up.take();
@@ -230,7 +231,8 @@ impl Lane {
         self.attached.get() && self.down.borrow().has_some(self.application.segment.down(self.core))
     }
 
-    /// Declares that the core is going to sleep; a full fence and [`has_some`](Self::has_some) follow.
+    /// Declares that the core is going to sleep; a full fence and [`has_some`](Self::has_some)
+    /// follow.
     pub(crate) fn declare(&self) {
         if self.attached.get() {
             self.application.segment.lane(self.core).core.0.declare();

@@ -192,7 +192,8 @@ const LIES: [Lie; 19] = [
     }),
 ];
 
-/// Has the core announce one slot more often than there is room for, by taking the flag back each time.
+/// Has the core announce one slot more often than there is room for, by taking the flag back each
+/// time.
 fn announce_again_and_again(it: &mut Double, slot: u32) {
     for n in 1..=17 {
         it.segment.slot(slot).flags.up.reset();

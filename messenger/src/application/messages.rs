@@ -1,5 +1,5 @@
-//! Applications that are entities, against a real messenger: those that lie in their parts (I8), and
-//! those that go while they have sessions.
+//! Applications that are entities, against a real messenger: those that lie in their parts (I8),
+//! and those that go while they have sessions.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};

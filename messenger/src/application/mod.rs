@@ -1,21 +1,21 @@
 //! The daemon's side of applications that attach over shared memory.
 //!
-//! An [`Application`] is known to all threads: its segment, its slots (`pool.rs`), its doorbell. The
-//! messenger's thread has them all in its `registry.rs` (`served.rs` is one of them), sees them come
-//! (`attaching.rs`, `attachment.rs`) and go (`departing.rs`), and does their jobs (`requests.rs`,
-//! `entities.rs`); `heard.rs` is what cores tell it of them. Each core has a [`Lane`] to it, over which
-//! slot numbers go up and down; of each connection the core keeps a [`Conduit`], which fills the
-//! receive ring, and the [`SendRing`], which is where the connection's pending data lives. `service.rs`
-//! is what a worker does for them in a turn, `telling.rs` and `bells.rs` when it tells them,
-//! `endpoints.rs` which application an accepted connection goes to, `places.rs` how it gets there,
-//! `life.rs` how they come, die, and are taken over.
+//! An [`Application`] is known to all threads: its segment, its slots (`pool.rs`), its doorbell.
+//! The messenger's thread has them all in its `registry.rs` (`served.rs` is one of them), sees them
+//! come (`attaching.rs`, `attachment.rs`) and go (`departing.rs`), and does their jobs
+//! (`requests.rs`, `entities.rs`); `heard.rs` is what cores tell it of them. Each core has a
+//! [`Lane`] to it, over which slot numbers go up and down; of each connection the core keeps a
+//! [`Conduit`], which fills the receive ring, and the [`SendRing`], which is where the connection's
+//! pending data lives. `service.rs` is what a worker does for them in a turn, `telling.rs` and
+//! `bells.rs` when it tells them, `endpoints.rs` which application an accepted connection goes to,
+//! `places.rs` how it gets there, `life.rs` how they come, die, and are taken over.
 //!
-//! An application that is an entity of Ceph's protocol (`identity.rs`) has it on one core, its home:
-//! [`Sessions`] get the entity's messages, and each `session/` has a slot, whose rings have parts of
-//! messages. `hosting.rs` is what a worker does for them, `connecting.rs` how those begin that the
-//! application asks for, `pacing.rs` how much of it at a time: `lines.rs` has the sessions that wait for
-//! their turn or for room, `allowance.rs` what may be held. `strangers.rs` has the sessions that go
-//! first when slots run short.
+//! An application that is an entity of Ceph's protocol (`identity.rs`) has it on one core, its
+//! home: [`Sessions`] get the entity's messages, and each `session/` has a slot, whose rings have
+//! parts of messages. `hosting.rs` is what a worker does for them, `connecting.rs` how those begin
+//! that the application asks for, `pacing.rs` how much of it at a time: `lines.rs` has the sessions
+//! that wait for their turn or for room, `allowance.rs` what may be held. `strangers.rs` has the
+//! sessions that go first when slots run short.
 
 mod allowance;
 mod attaching;

@@ -21,8 +21,8 @@ impl Worker {
             // A lane goes only when its last session ends, which may happen here.
             let Some(lane) = self.lanes.get(index).filter(|lane| has_more(lane)) else { continue };
             let lane = Rc::clone(lane);
-            // Who waits for room has it before those who go on. Those that join either line meanwhile
-            // wait for the next turn.
+            // Who waits for room has it before those who go on. Those that join either line
+            // meanwhile wait for the next turn.
             let waiting = [Pause::Room, Pause::Turn].map(|pause| (pause, lane.lines.len(pause)));
             for (pause, waiting) in waiting {
                 for _ in 0..waiting {

@@ -1,4 +1,5 @@
-//! Connections that are accepted for applications: each gets a slot of one of those that listen there.
+//! Connections that are accepted for applications: each gets a slot of one of those that listen
+//! there.
 
 use std::rc::Rc;
 
@@ -161,8 +162,8 @@ mod tests {
         (tested, lane, census)
     }
 
-    /// A slot, as another core takes it before it hands a connection over, or the messenger's thread
-    /// before it has one made.
+    /// A slot, as another core takes it before it hands a connection over, or the messenger's
+    /// thread before it has one made.
     fn reserve(lane: &Lane, census: &Census) -> Reserved {
         census.enter_anyway(0);
         let slot = lane.application.slots.reserve(1).unwrap();

@@ -34,8 +34,8 @@ impl SlotPool {
         }
     }
 
-    /// Takes a slot. If there is none, `core` is to be told by the one who [releases](Self::release)
-    /// one next.
+    /// Takes a slot. If there is none, `core` is to be told by the one who
+    /// [releases](Self::release) one next.
     pub(crate) fn reserve(&self, core: usize) -> Option<u32> {
         self.try_reserve().or_else(|| {
             // Who released one in between may not have seen it.

@@ -1,4 +1,5 @@
-//! What a worker does for its applications in a turn: numbers come up and go down, rings are filled.
+//! What a worker does for its applications in a turn: numbers come up and go down, rings are
+//! filled.
 
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
 //! Sessions that somebody has begun, said nothing in, and left: whoever invents names can begin any
-//! number of them, and each keeps a slot for as long as its peer may come back. They are the first to
-//! go when slots run short, and of one address there are few. Sessions that have a stream, and those
-//! in which a message has passed, are none.
+//! number of them, and each keeps a slot for as long as its peer may come back. They are the first
+//! to go when slots run short, and of one address there are few. Sessions that have a stream, and
+//! those in which a message has passed, are none.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -22,8 +22,8 @@ const OF_ADDRESS: usize = 16;
 pub(crate) struct Strangers(VecDeque<(SessionId, IpAddr, u64)>);
 
 impl Strangers {
-    /// One more has gone, as the `serial`th on its core. Gives the one that has to make room for it,
-    /// if there are enough of its address.
+    /// One more has gone, as the `serial`th on its core. Gives the one that has to make room for
+    /// it, if there are enough of its address.
     fn add(&mut self, id: SessionId, address: IpAddr, serial: u64) -> Option<SessionId> {
         self.remove(id);
         self.0.push_back((id, address.to_canonical(), serial));
@@ -88,7 +88,8 @@ impl Worker {
                 self.complaints,
                 now,
                 Level::Info,
-                "peer={peer} session ended: it was begun, left without a word, and others need its place"
+                "peer={peer} session ended: it was begun, left without a word, and others \
+                 need its place"
             );
         }
     }

@@ -3,8 +3,8 @@
 //! Whom the worker wakes on its own processor takes that from it, for a few messages at a time: two
 //! changes of process for each batch. An application that has said that it sleeps there, as its
 //! doorbell is left for later, until the worker has nothing else to do, but neither for many turns
-//! nor for many connections, nor where no other connection could join those that there are. One that
-//! sleeps elsewhere is rung for at the end of the turn.
+//! nor for many connections, nor where no other connection could join those that there are. One
+//! that sleeps elsewhere is rung for at the end of the turn.
 
 use super::heard::Heard;
 use crate::shm::sync::full_fence;

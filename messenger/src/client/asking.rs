@@ -63,13 +63,13 @@ impl Endpoint {
     }
 
     /// The application is this entity, to whoever speaks msgr2: it can
-    /// [listen](Self::listen_as) and [connect](Self::connect_as) as it from now on. It ends with the
-    /// application. Nothing is told of it, unless as [`Event::Failed`], with its
+    /// [listen](Self::listen_as) and [connect](Self::connect_as) as it from now on. It ends with
+    /// the application. Nothing is told of it, unless as [`Event::Failed`], with its
     /// [number](EntityId::job) for a job, if the daemon cannot have it.
     ///
     /// After a takeover, an entity that is what one of the application before was *is* that one,
-    /// with its sessions. One that is not asked for again within a minute ends, and its listeners and
-    /// sessions with it; sooner if another listens [where it does](Self::listen_as).
+    /// with its sessions. One that is not asked for again within a minute ends, and its listeners
+    /// and sessions with it; sooner if another listens [where it does](Self::listen_as).
     ///
     /// # Errors
     /// Detached, too many jobs wait, or something of it is out of its range.
@@ -80,8 +80,8 @@ impl Endpoint {
         Ok(id)
     }
 
-    /// As [`listen`](Self::listen), as an entity: what is accepted here are its sessions, which have
-    /// [messages](Connection::messages). Of one address there is one entity.
+    /// As [`listen`](Self::listen), as an entity: what is accepted here are its sessions, which
+    /// have [messages](Connection::messages). Of one address there is one entity.
     ///
     /// # Errors
     /// Detached, or too many jobs wait.
@@ -150,8 +150,8 @@ impl Endpoint {
     }
 
     /// Gives up the connection that this job asked for. If it is not there yet, the job is told as
-    /// [`Event::Failed`], with ECANCELED; else it is told as if nobody had called this, and is to be
-    /// [closed](Connection::close).
+    /// [`Event::Failed`], with ECANCELED; else it is told as if nobody had called this, and is to
+    /// be [closed](Connection::close).
     ///
     /// # Errors
     /// Detached, or too many jobs wait.

@@ -71,8 +71,8 @@ impl Connection<'_> {
         address_of(&self.place.slot.addresses.local)
     }
 
-    /// Of a connection of an entity, who is at the other end, as it says; `None` of one of bytes, and
-    /// until the session has been open.
+    /// Of a connection of an entity, who is at the other end, as it says; `None` of one of bytes,
+    /// and until the session has been open.
     pub fn peer_entity(&self) -> Option<PeerEntity> {
         self.place.slot.peer.read().filter(|_| self.has_messages())
     }
@@ -197,15 +197,15 @@ impl Connection<'_> {
     }
 
     /// Sends as many of the bytes as there is room for, and returns how many. If that is not all,
-    /// [`Writable`](super::Event::Writable) tells when there is room again: for the rest, or in half
-    /// of the ring.
+    /// [`Writable`](super::Event::Writable) tells when there is room again: for the rest, or in
+    /// half of the ring.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         self.sender().send(bytes)
     }
 
     /// Room for `n` bytes, to be filled and [committed](Self::commit), or to be taken by a
-    /// [reply](Self::reply): without a copy on their way. Two pieces if it goes round the end of the
-    /// ring, else the second is empty; what lies in it is anything.
+    /// [reply](Self::reply): without a copy on their way. Two pieces if it goes round the end of
+    /// the ring, else the second is empty; what lies in it is anything.
     ///
     /// It is less if there is less, and at most what the ring holds;
     /// [`Writable`](super::Event::Writable) then tells when there is room for all. Reserving again
@@ -249,8 +249,8 @@ impl Connection<'_> {
     }
 
     /// Sends back what was received: at most `n` bytes of it, and as many as there is room for;
-    /// returns how many. One copy, from ring to ring, and one [step](Self::reply). If there was room
-    /// for less, [`Writable`](super::Event::Writable) tells when there is more.
+    /// returns how many. One copy, from ring to ring, and one [step](Self::reply). If there was
+    /// room for less, [`Writable`](super::Event::Writable) tells when there is more.
     pub fn forward(&mut self, n: usize) -> usize {
         let (receiver, mut sender) = self.split();
         let (front, back) = receiver.peek();

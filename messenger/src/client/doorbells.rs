@@ -57,7 +57,8 @@ impl Doorbells {
         ring(self.cores[core].as_fd());
     }
 
-    /// Sleeps until somebody rings, which also takes the ring back; `None`: for as long as it takes.
+    /// Sleeps until somebody rings, which also takes the ring back; `None`: for as long as it
+    /// takes.
     pub(super) fn sleep(&self, timeout: Option<Duration>) -> io::Result<Woken> {
         let timeout = match timeout {
             None => EpollTimeout::NONE,

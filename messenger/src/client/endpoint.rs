@@ -102,8 +102,8 @@ impl Endpoint {
     /// Attaches again, with the same options, when the daemon has gone: to another one, or to the
     /// same after a restart. Listeners are asked for again, under the same numbers, and so are told
     /// of again; but for one of an entity that was taken over and never asked for here with
-    /// [`listen_as`](Self::listen_as), which is told as [`Event::Unlistened`]. Does nothing if it is
-    /// attached.
+    /// [`listen_as`](Self::listen_as), which is told as [`Event::Unlistened`]. Does nothing if it
+    /// is attached.
     ///
     /// # Errors
     /// As [`AttachError`] says; it can be tried again.

@@ -44,9 +44,9 @@ impl EntityOptions {
     /// characters of `A-Z a-z 0-9 . _ -`.
     ///
     /// If nothing else is said it is a lossy client where it is a client, else a stateless server;
-    /// 1,024 messages and 100 MiB of each session may wait, and messages be as large as 128 MiB; the
-    /// peers of lossless sessions are asked whether they are there after 15 s of silence, and given
-    /// 30 s to answer.
+    /// 1,024 messages and 100 MiB of each session may wait, and messages be as large as 128 MiB;
+    /// the peers of lossless sessions are asked whether they are there after 15 s of silence, and
+    /// given 30 s to answer.
     pub fn new(kind: EntityType, id: impl Into<String>) -> Self {
         let policy = match kind {
             EntityType::CLIENT => EntityPolicy::LossyClient,
@@ -79,9 +79,9 @@ impl EntityOptions {
         self
     }
 
-    /// After how much silence of its peer a session asks whether that is there, and how long it waits
-    /// for a sign of life then, before its stream is lost: each 100 ms to a day, rounded up to
-    /// milliseconds. A lossy session ends with that; a lossless one has
+    /// After how much silence of its peer a session asks whether that is there, and how long it
+    /// waits for a sign of life then, before its stream is lost: each 100 ms to a day, rounded up
+    /// to milliseconds. A lossy session ends with that; a lossless one has
     /// [`Notice::StreamLost`](super::Notice::StreamLost) and tries to get another.
     ///
     /// Any byte is a sign of life, and while what lies before the question goes out, that is one,

@@ -130,8 +130,8 @@ pub enum Event {
         /// Our end.
         local: SocketAddr,
     },
-    /// There are bytes, or parts of messages, to read, some of which came since this was told last. It is told once for
-    /// them, whether they are read or not.
+    /// There are bytes, or parts of messages, to read, some of which came since this was told last.
+    /// It is told once for them, whether they are read or not.
     Readable(ConnectionId),
     /// A send has found no room; now there is some.
     Writable(ConnectionId),

@@ -14,8 +14,8 @@ use crate::shm::sync::Ordering;
 
 /// The messages of a [`Connection`](super::Connection) of an entity, for as long as that is held.
 ///
-/// A message that with 64 bytes of headers takes at most half of the receive ring lies in it, and is
-/// looked at there. A larger one, up to 128 MiB, comes in parts: they are put together, checked
+/// A message that with 64 bytes of headers takes at most half of the receive ring lies in it, and
+/// is looked at there. A larger one, up to 128 MiB, comes in parts: they are put together, checked
 /// against what the message has said of itself, and it is shown when all of it is there. So choose
 /// the ring twice as large as the messages that are usual.
 ///
@@ -47,9 +47,9 @@ use crate::shm::sync::Ordering;
 ///
 /// # After a crash
 ///
-/// With [`reply`](Self::reply) every message that lies in the ring is answered exactly once, whenever
-/// the process is killed. Of one that came in parts the process has what was put together, so it is
-/// gone with it, as is one of ours that was sent in part; those behind are intact.
+/// With [`reply`](Self::reply) every message that lies in the ring is answered exactly once,
+/// whenever the process is killed. Of one that came in parts the process has what was put together,
+/// so it is gone with it, as is one of ours that was sent in part; those behind are intact.
 #[derive(Debug)]
 pub struct Messages<'a> {
     pub(super) place: Place<'a>,
@@ -203,9 +203,9 @@ impl Messages<'_> {
     }
 
     /// Consumes the message that comes next, and sends the answer to it, in one step: whenever the
-    /// application is killed, both have happened or neither. So whoever takes over answers what lies
-    /// there, and every message is answered exactly once. False: there is no room now, nothing has
-    /// happened, and a [`Writable`](super::Event::Writable) tells when there is.
+    /// application is killed, both have happened or neither. So whoever takes over answers what
+    /// lies there, and every message is answered exactly once. False: there is no room now, nothing
+    /// has happened, and a [`Writable`](super::Event::Writable) tells when there is.
     ///
     /// # Errors
     /// As [`SendError`] says: an answer has to fit into the ring.

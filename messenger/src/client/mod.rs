@@ -29,12 +29,12 @@
 //!
 //! # After a crash
 //!
-//! Everything that a connection knows is in the shared memory. If the process dies, the daemon sends
-//! what was committed, and keeps connections and listeners for the linger time. Whoever attaches
-//! under the same name is told of each connection ([`Event::Resumed`]), and finds the unread bytes,
-//! the unsent bytes, the [positions](Connection::positions) and the [cookie](Connection::cookie) as
-//! they were. With [`Connection::reply`] every request is answered exactly once, whenever the
-//! process is killed.
+//! Everything that a connection knows is in the shared memory. If the process dies, the daemon
+//! sends what was committed, and keeps connections and listeners for the linger time. Whoever
+//! attaches under the same name is told of each connection ([`Event::Resumed`]), and finds the
+//! unread bytes, the unsent bytes, the [positions](Connection::positions) and the
+//! [cookie](Connection::cookie) as they were. With [`Connection::reply`] every request is answered
+//! exactly once, whenever the process is killed.
 //!
 //! # Example
 //!
@@ -97,9 +97,10 @@
 //!
 //! # Where to look
 //!
-//! `endpoint.rs` is the whole, `asking.rs` what it asks for; `lanes.rs` the rings between it and the daemon; `view.rs` and `halves.rs` what it
-//! remembers of each connection, and finds out by a look; `connection.rs` with its halves
-//! `receiver.rs` and `sender.rs` the bytes, `messages.rs` and `inbox.rs` the messages. docs/SHM.md describes the memory.
+//! `endpoint.rs` is the whole, `asking.rs` what it asks for; `lanes.rs` the rings between it and
+//! the daemon; `view.rs` and `halves.rs` what it remembers of each connection, and finds out by a
+//! look; `connection.rs` with its halves `receiver.rs` and `sender.rs` the bytes, `messages.rs` and
+//! `inbox.rs` the messages. docs/SHM.md describes the memory.
 
 mod asking;
 mod attach;

@@ -145,8 +145,8 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// `WouldBlock` where there is no room, `BrokenPipe` where the direction has ended. There is nothing
-/// to flush: the core hears of it when the connection is let go.
+/// `WouldBlock` where there is no room, `BrokenPipe` where the direction has ended. There is
+/// nothing to flush: the core hears of it when the connection is let go.
 impl Write for Sender<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.send(bytes) {

@@ -1,5 +1,5 @@
-//! Entities of Ceph's protocol on a core: a [`msgr2::Endpoint`](crate::msgr2::Endpoint), the sockets
-//! of its streams, and who gets its messages.
+//! Entities of Ceph's protocol on a core: a [`msgr2::Endpoint`](crate::msgr2::Endpoint), the
+//! sockets of its streams, and who gets its messages.
 //!
 //! ```text
 //!     socket --read--> stage --> Endpoint --> Owner: osd-null, or an application's sessions
@@ -7,9 +7,9 @@
 //! ```
 //!
 //! What the endpoint has made of frames for a stream *is* the pending data of its socket
-//! (`outgoing.rs`), so arming, flushing, ending and draining are what they are for every connection.
-//! `wire.rs` is what a connection keeps; `service.rs` moves bytes and heeds the endpoint's events;
-//! `ready.rs` is who has some;
+//! (`outgoing.rs`), so arming, flushing, ending and draining are what they are for every
+//! connection. `wire.rs` is what a connection keeps; `service.rs` moves bytes and heeds the
+//! endpoint's events; `ready.rs` is who has some;
 //! `owner.rs` is where messages and the events of sessions go; `dial.rs` makes the streams that an
 //! entity asks for. An entity that only answers exists on each core, for what is accepted there.
 
@@ -263,7 +263,8 @@ impl Entities {
         self.ready.any(|id| self.all.get(id.0).is_some_and(Entity::has_events))
     }
 
-    /// Something was done to the endpoint of this one, which is not heeded in the same turn otherwise.
+    /// Something was done to the endpoint of this one, which is not heeded in the same turn
+    /// otherwise.
     pub(crate) fn touched(&self, id: EntityId) {
         if let Some(entity) = self.all.get(id.0) {
             entity.sign.raise();

@@ -40,8 +40,8 @@ impl OsdNullServer {
         Self { options, osd, refused: HashMap::new() }
     }
 
-    /// What it is to its clients. Those who are silent for half of `idle_time_out` are asked whether
-    /// they are there, so that only those who are not seem idle.
+    /// What it is to its clients. Those who are silent for half of `idle_time_out` are asked
+    /// whether they are there, so that only those who are not seem idle.
     pub(super) fn endpoint(idle_time_out: Option<Duration>, now: Instant) -> Endpoint {
         // Without addresses: it is where its client has reached it.
         let mut config = Config::new(EntityType::OSD, EntityAddrs::default());

@@ -63,8 +63,8 @@ impl Owner {
         }
     }
 
-    /// Something has happened to a session: it was opened or reset, has lost its stream or ended, or
-    /// has room for messages again.
+    /// Something has happened to a session: it was opened or reset, has lost its stream or ended,
+    /// or has room for messages again.
     pub(super) fn happened(&mut self, endpoint: &mut Endpoint, event: &Event, now: Instant) {
         match self {
             Self::OsdNull(server) => server.happened(endpoint, event, now),

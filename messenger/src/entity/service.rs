@@ -128,7 +128,8 @@ impl Worker {
         }
     }
 
-    /// Heeds what has happened at the entities of which nobody has looked since; how many those are.
+    /// Heeds what has happened at the entities of which nobody has looked since; how many those
+    /// are.
     pub(crate) fn heed_entities(&mut self, core: &mut WorkerCore) -> usize {
         if !self.entities.has_events() {
             return 0;
@@ -138,8 +139,8 @@ impl Worker {
         eventful.len()
     }
 
-    /// Does what an entity asks for, and tells its owner what concerns that. To be called in the turn
-    /// in which anything was done to its endpoint.
+    /// Does what an entity asks for, and tells its owner what concerns that. To be called in the
+    /// turn in which anything was done to its endpoint.
     pub(crate) fn heed_entity(&mut self, core: &mut WorkerCore, id: EntityId) {
         let now = core.now();
         while let Some(entity) = self.entities.get_mut(id)
@@ -214,8 +215,8 @@ impl Worker {
         self.left(core);
     }
 
-    /// The socket of a stream is gone. What its entity says to that is heeded within this turn, or the
-    /// next one if it is being settled already.
+    /// The socket of a stream is gone. What its entity says to that is heeded within this turn, or
+    /// the next one if it is being settled already.
     pub(crate) fn unwire(&mut self, core: &mut WorkerCore, wire: &Wire) {
         let now = core.now();
         if let Some(entity) = self.entities.get_mut(wire.entity) {

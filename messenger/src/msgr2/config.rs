@@ -11,7 +11,8 @@ use super::policy::Policy;
 use super::tally::Tally;
 use super::throttle::ThrottleLimits;
 
-/// Features of messages that Ceph 16.2 knows. What they mean is the receiver's of a message to know.
+/// Features of messages that Ceph 16.2 knows. What they mean is the receiver's of a message to
+/// know.
 pub const FEATURES: u64 = 0x3f01_cfbd_fffd_ffff;
 
 /// When to ask a silent peer whether it is there.
@@ -53,8 +54,8 @@ pub struct Config {
     pub required: u64,
     /// Bounds of frames.
     pub limits: Limits,
-    /// Data of messages is checked, and kept only where that costs nothing: of those who would throw it
-    /// away. Encrypted data is kept.
+    /// Data of messages is checked, and kept only where that costs nothing: of those who would
+    /// throw it away. Encrypted data is kept.
     pub forget_data: bool,
     /// Bounds of what is received and not taken, per session.
     pub throttle: ThrottleLimits,

@@ -187,7 +187,8 @@ impl Connection {
         self.server = server;
     }
 
-    /// Where the next bytes of the stream belong. In secure mode they have to be opened on their way.
+    /// Where the next bytes of the stream belong. In secure mode they have to be opened on their
+    /// way.
     pub(super) fn place(&mut self) -> Option<Place<'_>> {
         match &mut self.decoder {
             Decoder::Plain(decoder) => decoder.place(),

@@ -59,7 +59,8 @@ pub enum Reason {
     KeepaliveTime(Duration),
     /// The server takes none of the methods that we have.
     #[error(
-        "the server does not take authentication method {} ({}); it allows methods {:?} in modes {:?}",
+        "the server does not take authentication method {} ({}); it allows \
+         methods {:?} in modes {:?}",
         .0.method, .0.result, .0.methods, .0.modes
     )]
     BadMethod(AuthBadMethod),

@@ -35,8 +35,8 @@ pub struct Frame<'a> {
     pub tag: Tag,
     /// Its segments; empty where it has none.
     pub segments: [Segment<'a>; SEGMENTS],
-    /// Bytes of data that were compared with their crc and, [as asked for](FrameDecoder::forget_data),
-    /// not kept.
+    /// Bytes of data that were compared with their crc and not kept,
+    /// [as asked for](FrameDecoder::forget_data).
     pub forgotten: usize,
 }
 
@@ -93,7 +93,8 @@ impl Envelope {
     ///
     /// If a segment has 4 GiB or more.
     pub fn new(tag: Tag, segments: &[&[u8]; SEGMENTS]) -> Self {
-        // The short crcs first: the processor goes on to the long one while they wait for each other's words.
+        // The short crcs first: the processor goes on to the long one while they wait for each
+        // other's words.
         let preamble = Preamble::new(tag, lengths(segments));
         let (encoded, first_crc) = (preamble.encode(), crc::segment(segments[0]).to_le_bytes());
         let mut epilogue = [0; EPILOGUE];
@@ -136,15 +137,31 @@ impl Envelope {
         [self.preamble(), first, self.first_crc(), front, middle, data, self.epilogue()]
             .map(IoSlice::new)
     }
+
+    /// Appends the whole frame to `out`.
+    pub fn append(&self, segments: &[&[u8]; SEGMENTS], out: &mut Vec<u8>) {
+        let slices = self.slices(segments);
+        out.reserve(slices.iter().map(|slice| slice.len()).sum());
+        slices.iter().for_each(|slice| out.extend_from_slice(slice));
+    }
 }
 
-/// A whole control frame.
+/// A whole frame in crc mode, in memory that is just as long.
+///
+/// # Panics
+///
+/// If a segment has 4 GiB or more.
+pub fn crc_frame(tag: Tag, segments: &[&[u8]; SEGMENTS]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Envelope::new(tag, segments).append(segments, &mut frame);
+    frame
+}
+
+/// A whole control frame in crc mode.
 pub fn control_frame(control: &Control) -> Vec<u8> {
     let mut payload = Vec::new();
     control.encode(&mut payload);
-    let envelope = Envelope::new(control.tag(), &[&payload, &[], &[], &[]]);
-    // It has one segment, and so no epilogue.
-    [envelope.preamble(), &payload, envelope.first_crc()].concat()
+    crc_frame(control.tag(), &[&payload, &[], &[], &[]])
 }
 
 /// Takes frames in crc mode from a stream that comes in any pieces.
@@ -196,8 +213,8 @@ impl FrameDecoder {
         self.limits = limits;
     }
 
-    /// Data that comes in several pieces is compared with its crc and not kept, from the next frame on:
-    /// for those who would only throw it away.
+    /// Data that comes in several pieces is compared with its crc and not kept, from the next frame
+    /// on: for those who would only throw it away.
     pub fn forget_data(&mut self, forgetting: bool) {
         self.forgetting = forgetting;
     }
@@ -207,8 +224,8 @@ impl FrameDecoder {
         self.head_length > 0 || self.gathering.is_some()
     }
 
-    /// Where the next bytes of the stream belong, if those are many and of one segment. What is put there
-    /// is looked at by the next [`decode`](Self::decode), which needs no other input.
+    /// Where the next bytes of the stream belong, if those are many and of one segment. What is put
+    /// there is looked at by the next [`decode`](Self::decode), which needs no other input.
     pub fn place(&mut self) -> Option<Place<'_>> {
         self.gathering.as_mut()?.place()
     }
@@ -300,7 +317,7 @@ fn body_length(preamble: &Preamble) -> usize {
 
 /// The segments of a frame whose body is here; `None` if its sender aborted it.
 #[inline]
-fn in_place<'a>(
+pub(super) fn in_place<'a>(
     preamble: &Preamble,
     body: &'a [u8],
 ) -> Result<Option<[&'a [u8]; SEGMENTS]>, Violation> {
@@ -439,9 +456,7 @@ mod tests {
     fn data_that_is_forgotten_is_checked_and_counted() {
         let (header, data) = ([7; 41], vec![5; 100_000]);
         let segments: [&[u8]; SEGMENTS] = [&header, b"front", b"", &data];
-        let envelope = Envelope::new(Tag::Message, &segments);
-        let slices = envelope.slices(&segments);
-        let mut wire: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let mut wire = crc_frame(Tag::Message, &segments);
         let decode = |wire: &[u8]| {
             let mut decoder = FrameDecoder::new(Limits::default());
             decoder.forget_data(true);
@@ -462,9 +477,7 @@ mod tests {
     #[test]
     fn only_an_empty_segment_may_have_no_crc_and_it_may_have_that_of_nothing() {
         let segments: [&[u8]; SEGMENTS] = [&[7; 41], b"front", b"", b"data"];
-        let envelope = Envelope::new(Tag::Message, &segments);
-        let wire: Vec<u8> =
-            envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect();
+        let wire = crc_frame(Tag::Message, &segments);
         let decode = |segment: usize, crc: [u8; CRC]| {
             let mut wire = wire.clone();
             let at = wire.len() - EPILOGUE + 1 + (segment - 1) * CRC;

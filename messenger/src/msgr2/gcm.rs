@@ -1,7 +1,8 @@
 //! AES-128-GCM in several steps, each over bytes that lie in one place and may go to another.
 //!
-//! aws-lc-rs seals and opens only what lies in one piece. A message's parts lie where their owner has
-//! them, and a received one comes as reads bring it: each would have to be copied together first.
+//! aws-lc-rs seals and opens only what lies in one piece. A message's parts lie where their owner
+//! has them, and a received one comes as reads bring it: each would have to be copied together
+//! first.
 #![allow(unsafe_code)] // Calls of a C library, and what it writes to a vector's free room.
 
 use std::ffi::c_int;
@@ -66,7 +67,8 @@ impl Gcm {
     ///
     /// # Safety
     ///
-    /// As of `EVP_CipherInit_ex`: `key` and `nonce` have as many bytes as the cipher takes, or are null.
+    /// As of `EVP_CipherInit_ex`: `key` and `nonce` have as many bytes as the cipher takes, or are
+    /// null.
     unsafe fn init(
         &mut self,
         cipher: *const aws_lc_sys::EVP_CIPHER,
@@ -82,22 +84,23 @@ impl Gcm {
 
     /// Begins a unit. Nobody may seal two under one nonce.
     pub(super) fn begin(&mut self, nonce: &[u8; NONCE]) -> Result<(), Refused> {
-        // SAFETY: the nonce is copied, and has as many bytes as the cipher takes unless told otherwise.
+        // SAFETY: the nonce is copied, and has as many bytes as the cipher takes unless told
+        // otherwise.
         match unsafe { self.init(ptr::null(), ptr::null(), nonce.as_ptr()) } {
             1 => Ok(()),
             _ => Err(Refused),
         }
     }
 
-    /// Goes over more bytes, whose other form is put behind what is in `out`. When a unit is opened they
-    /// are what its sender meant only once the tag [is right](Self::is_right).
+    /// Goes over more bytes, whose other form is put behind what is in `out`. When a unit is opened
+    /// they are what its sender meant only once the tag [is right](Self::is_right).
     pub(super) fn append(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refused> {
         out.reserve(bytes.len());
         for bytes in bytes.chunks(MOST) {
             let room = out.spare_capacity_mut();
             debug_assert!(room.len() >= bytes.len(), "there is room for all of them");
-            // SAFETY: there is room for as many bytes as are read, and the two do not overlap, since one is
-            // borrowed and the other is free.
+            // SAFETY: there is room for as many bytes as are read, and the two do not overlap,
+            // since one is borrowed and the other is free.
             unsafe { self.update(bytes.as_ptr(), room.as_mut_ptr().cast(), bytes.len())? };
             // SAFETY: so many bytes were written.
             unsafe { out.set_len(out.len() + bytes.len()) };
@@ -117,8 +120,8 @@ impl Gcm {
 
     /// # Safety
     ///
-    /// `count` bytes can be read at `from` and written at `to`, which are the same or do not overlap;
-    /// `count` is at most [`MOST`].
+    /// `count` bytes can be read at `from` and written at `to`, which are the same or do not
+    /// overlap; `count` is at most [`MOST`].
     unsafe fn update(&mut self, from: *const u8, to: *mut u8, count: usize) -> Result<(), Refused> {
         let mut written = 0;
         // SAFETY: the context is ours; this cipher writes as many bytes as it reads.
@@ -152,7 +155,8 @@ impl Gcm {
     pub(super) fn is_right(&mut self, tag: &[u8; TAG]) -> bool {
         debug_assert_eq!(self.purpose, Purpose::Open, "a tag is compared with what is opened");
         let (tag, set) = (tag.as_ptr().cast_mut(), EVP_CTRL_AEAD_SET_TAG as c_int);
-        // SAFETY: the context is ours; as many bytes are read as we say that there are, and none is written.
+        // SAFETY: the context is ours; as many bytes are read as we say that there are, and none is
+        // written.
         let set =
             unsafe { EVP_CIPHER_CTX_ctrl(self.context.as_ptr(), set, TAG as c_int, tag.cast()) };
         set == 1 && self.end()

@@ -37,8 +37,8 @@ impl MessageHeader {
 
     /// As bytes.
     pub fn encode(&self) -> [u8; Self::BYTES] {
-        // Word by word: what is about to read them, the crc or the cipher, takes words, and a processor hands
-        // them on at once only if they were written as such.
+        // Word by word: what is about to read them, the crc or the cipher, takes words, and a
+        // processor hands them on at once only if they were written as such.
         let (padding, ack) = (u64::from(self.data_pre_padding), self.ack_seq);
         let words = [
             self.seq,

@@ -49,8 +49,8 @@ impl Pulse {
         }
     }
 
-    /// Of a stream of which so many bytes have gone out. What goes out before a question is the peer's
-    /// sign of life: nobody answers one that waits behind a large message.
+    /// Of a stream of which so many bytes have gone out. What goes out before a question is the
+    /// peer's sign of life: nobody answers one that waits behind a large message.
     pub(super) fn look(&mut self, keepalive: Keepalive, gone: u64, now: Instant) -> Silence {
         if now < self.deadline(keepalive) {
             return Silence::Fine;

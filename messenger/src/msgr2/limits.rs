@@ -3,9 +3,10 @@
 use super::header::MessageHeader;
 use super::tag::Tag;
 
-/// Bounds of what a frame may announce. A length is compared with them before anything is allocated,
-/// and memory then grows with the bytes that really come. Only a frame that comes before the peer is
-/// authenticated gets all of its memory at once, since to grow takes old and new memory together.
+/// Bounds of what a frame may announce. A length is compared with them before anything is
+/// allocated, and memory then grows with the bytes that really come. Only a frame that comes before
+/// the peer is authenticated gets all of its memory at once, since to grow takes old and new memory
+/// together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The payload of a control frame, in bytes.

@@ -1,16 +1,16 @@
 //! Ceph's messenger protocol, version 2 revision 1 (msgr2.1), without sockets, clocks or threads.
 //!
-//! Bytes go in; messages, bytes to send, events and a deadline come out. Whoever owns a socket and a
-//! clock moves them. The protocol is described in Ceph's documentation (`dev/msgr2`); what is built
-//! here was compared with captures of Ceph 16.2.
+//! Bytes go in; messages, bytes to send, events and a deadline come out. Whoever owns a socket and
+//! a clock moves them. The protocol is described in Ceph's documentation (`dev/msgr2`); what is
+//! built here was compared with captures of Ceph 16.2.
 //!
-//! Where to look, from the wire up: `banner.rs`; `preamble.rs`, `frame.rs` (crc mode) and `secure.rs`
-//! (AES-128-GCM) for frames, with `segment.rs`, `crc.rs`, `tag.rs`; what frames carry in
-//! `control.rs`, `header.rs`, `address.rs`; `limits.rs` and `error.rs` for what is refused.
+//! Where to look, from the wire up: `banner.rs`; `preamble.rs`, `frame.rs` (crc mode) and
+//! `secure.rs` (AES-128-GCM) for frames, with `segment.rs`, `crc.rs`, `tag.rs`; what frames carry
+//! in `control.rs`, `header.rs`, `address.rs`; `limits.rs` and `error.rs` for what is refused.
 //! `follower.rs` watches a stream of others.
 //!
-//! Above the wire, [`Endpoint`] holds the sessions and streams of one entity: `connection.rs` is the
-//! state of one stream (`state.rs`, `transcript.rs`, `auth.rs`, `keepalive.rs`, `output.rs`),
+//! Above the wire, [`Endpoint`] holds the sessions and streams of one entity: `connection.rs` is
+//! the state of one stream (`state.rs`, `transcript.rs`, `auth.rs`, `keepalive.rs`, `output.rs`),
 //! `session.rs` what outlives it (`outbox.rs`, `throttle.rs`, `backoff.rs`, `policy.rs`), and
 //! `registry.rs` the rules by which the two find each other. `osd_null.rs` answers operations on
 //! objects without storing any; `osd_request.rs` asks for them.
@@ -18,15 +18,11 @@
 //! # Example
 //!
 //! ```
-//! use vmsgr_messenger::msgr2::{Envelope, FrameDecoder, Limits, MessageHeader, Tag};
+//! use vmsgr_messenger::msgr2::{FrameDecoder, Limits, MessageHeader, Tag, crc_frame};
 //!
 //! let header = MessageHeader { seq: 1, kind: 2, ..Default::default() }.encode();
 //! let segments: [&[u8]; 4] = [&header, b"front", b"", b"data"];
-//! let envelope = Envelope::new(Tag::Message, &segments);
-//! let mut wire = Vec::new();
-//! for slice in envelope.slices(&segments) {
-//!     wire.extend_from_slice(&slice);
-//! }
+//! let wire = crc_frame(Tag::Message, &segments);
 //!
 //! let mut decoder = FrameDecoder::new(Limits::default());
 //! let frame = decoder.decode(&mut &wire[..])?.expect("all of it is there");
@@ -96,7 +92,7 @@ pub use error::{Rule, Violation};
 pub use event::Event;
 pub use failure::{ConnectionError, Reason};
 pub use follower::{CannotFollow, Followed, Follower};
-pub use frame::{Envelope, Frame, FrameDecoder, control_frame};
+pub use frame::{Envelope, Frame, FrameDecoder, control_frame, crc_frame};
 pub use header::MessageHeader;
 pub use ids::{SessionId, StreamId};
 pub use limits::Limits;

@@ -1,5 +1,5 @@
-//! Operations on objects as Ceph 16.2 sends them (`MOSDOp` version 8), as far as a reply needs them,
-//! and their replies (`MOSDOpReply` version 8).
+//! Operations on objects as Ceph 16.2 sends them (`MOSDOp` version 8), as far as a reply needs
+//! them, and their replies (`MOSDOpReply` version 8).
 
 use super::error::Rule;
 use super::header::MessageHeader;

@@ -1,5 +1,5 @@
-//! Operations on objects as a client of Ceph 16.2 sends them (`MOSDOp` version 8), one step each, and
-//! what a reply says of the outcome.
+//! Operations on objects as a client of Ceph 16.2 sends them (`MOSDOp` version 8), one step each,
+//! and what a reply says of the outcome.
 
 use bytes::Bytes;
 

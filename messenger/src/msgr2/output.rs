@@ -76,6 +76,9 @@ enum Piece {
     Kept(Bytes),
 }
 
+/// Bytes of a piece's place in the queue.
+pub(super) const PIECE: usize = size_of::<Piece>();
+
 impl Deref for Piece {
     type Target = [u8];
 
@@ -170,10 +173,7 @@ impl Output {
                     return Err(rule);
                 }
             }
-            None => {
-                let envelope = Envelope::new(tag, segments);
-                envelope.slices(segments).iter().for_each(|slice| room.extend_from_slice(slice));
-            }
+            None => Envelope::new(tag, segments).append(segments, room),
         }
         self.bytes += room.len() - start;
         Ok(())

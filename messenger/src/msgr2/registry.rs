@@ -2,8 +2,8 @@
 //! rules by which reconnects and races are resolved.
 //!
 //! When both sides connect at once, the connection wins that the side with the smaller address
-//! initiated; the other side is told WAIT. The rules are those that Ceph's daemons follow, so that both
-//! sides come to the same end.
+//! initiated; the other side is told WAIT. The rules are those that Ceph's daemons follow, so that
+//! both sides come to the same end.
 
 use std::collections::HashMap;
 

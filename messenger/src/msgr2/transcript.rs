@@ -5,21 +5,31 @@ use aws_lc_rs::hmac;
 use bytes::Bytes;
 
 use super::error::{Rule, Violation};
-use super::frame::{Frame, FrameDecoder};
+use super::frame::{Frame, in_place};
 use super::limits::Limits;
+use super::output;
 use super::preamble::{self, Preamble};
 use super::segment::{Segment, gather};
 
-/// Bytes of memory around a frame that was received, at most: who has its bytes, and its place in the
-/// list, three times, since a list that grows is there once more and twice as long.
-const AROUND_RECEIVED: usize = 128;
+/// Bytes of memory that a list has for each of its entries at most: room for four with the first,
+/// and while it grows itself once more and twice as long.
+const fn listed(entry: usize) -> usize {
+    4 * entry
+}
 
-/// And around one that was sent, which has a place in what waits to be written, too.
-const AROUND_SENT: usize = 256;
+/// Who has bytes that several share: where they lie, how many there are, and by how many.
+const OWNER: usize = 3 * size_of::<usize>();
 
-/// Both directions of a connection so far, frame by frame. Each lies in memory of its own that it got
-/// at once, is held once, and never moves, so that who is not authenticated has no more memory than
-/// the bound at any moment, however it sends.
+/// Bytes of memory around something that was received, at most.
+const AROUND_RECEIVED: usize = OWNER + listed(size_of::<Bytes>());
+
+/// And around something that was sent, which has a place in what waits to be written, too.
+const AROUND_SENT: usize = AROUND_RECEIVED + listed(output::PIECE);
+
+/// Both directions of a connection so far, frame by frame. Each frame lies in memory of its own
+/// that is there at once when its preamble has come, is held once, and then never moves, so that
+/// who is not authenticated has no more memory than the bound, however it sends. Two things are
+/// counted when they are there already: the banner, which has few bytes, and what we say.
 #[derive(Debug)]
 pub(super) struct Transcript {
     limit: u32,
@@ -27,8 +37,8 @@ pub(super) struct Transcript {
     sent: Vec<Bytes>,
     /// The frame that is coming.
     coming: Vec<u8>,
-    /// Its bytes in all; 0 until its preamble has come.
-    total: usize,
+    /// What that one says of itself, once that has come.
+    preamble: Option<Preamble>,
     /// Memory for what was said, and the frame that is coming, and around it.
     held: usize,
 }
@@ -37,7 +47,9 @@ impl Transcript {
     /// With at most so many bytes of memory.
     pub(super) fn new(limit: u32) -> Self {
         let (received, sent, coming) = Default::default();
-        Self { limit, received, sent, coming, total: 0, held: 0 }
+        // A preamble lies by itself until it is clear how much room its frame needs, and is moved
+        // there.
+        Self { limit, received, sent, coming, preamble: None, held: preamble::BYTES }
     }
 
     /// Something was received that is no frame.
@@ -60,27 +72,31 @@ impl Transcript {
         input: &mut &[u8],
         limits: &Limits,
     ) -> Result<Option<Frame<'static>>, Violation> {
-        if self.total == 0 {
-            gather(&mut self.coming, preamble::BYTES, input);
-            let Some(head) = self.coming.first_chunk() else { return Ok(None) };
-            let preamble = Preamble::decode(head, limits)?;
-            let total = preamble.frame_bytes() as usize;
-            self.hold(total + AROUND_RECEIVED).map_err(Violation::of(preamble.tag))?;
-            self.coming.reserve_exact(total - preamble::BYTES);
-            self.total = total;
-        }
-        gather(&mut self.coming, self.total, input);
-        if self.coming.len() < self.total {
+        let preamble = match self.preamble {
+            Some(preamble) => preamble,
+            None => {
+                gather(&mut self.coming, preamble::BYTES, input);
+                let Some(head) = self.coming.first_chunk() else { return Ok(None) };
+                let preamble = Preamble::decode(head, limits)?;
+                let total = preamble.frame_bytes() as usize;
+                self.hold(total + AROUND_RECEIVED).map_err(Violation::of(preamble.tag))?;
+                self.coming.reserve_exact(total - preamble::BYTES);
+                *self.preamble.insert(preamble)
+            }
+        };
+        let total = preamble.frame_bytes() as usize;
+        gather(&mut self.coming, total, input);
+        if self.coming.len() < total {
             return Ok(None);
         }
-        self.total = 0;
+        self.preamble = None;
         let bytes = Bytes::from(std::mem::take(&mut self.coming));
         self.received.push(bytes.clone());
         // Control frames have no epilogue, in which one could be given up.
-        let frame = FrameDecoder::new(*limits).decode(&mut &bytes[..])?;
-        Ok(frame.map(|Frame { tag, segments, forgotten }| {
-            let segments = segments.map(|segment| Segment::Owned(bytes.slice_ref(&segment)));
-            Frame { tag, segments, forgotten }
+        let segments = in_place(&preamble, &bytes[preamble::BYTES..])?;
+        Ok(segments.map(|segments| {
+            let segments = segments.map(|segment| Segment::Owned(bytes.slice_ref(segment)));
+            Frame { tag: preamble.tag, segments, forgotten: 0 }
         }))
     }
 
@@ -113,4 +129,25 @@ fn signature(key: Option<&[u8]>, said: &[Bytes]) -> [u8; 32] {
         signature.copy_from_slice(context.sign().as_ref());
     }
     signature
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    #[test]
+    fn a_list_has_no_more_room_than_is_counted_for_its_entries() {
+        let (mut list, mut queue) = (Vec::new(), VecDeque::new());
+        for count in 1..1000 {
+            let before = list.capacity() + queue.capacity();
+            list.push(count);
+            queue.push_back(count);
+            let after = list.capacity() + queue.capacity();
+            // While it grows both are there.
+            let most = if after > before { before + after } else { after };
+            assert!(most <= 2 * count * listed(1), "{most} for {count} in each");
+        }
+    }
 }

@@ -112,8 +112,8 @@ impl Entity {
         self.keepalives.check()
     }
 
-    /// Its words in a job, of the first 56 bits; bytes of the throttle are rounded up to KiB, times to
-    /// milliseconds. It was checked.
+    /// Its words in a job, of the first 56 bits; bytes of the throttle are rounded up to KiB, times
+    /// to milliseconds. It was checked.
     pub(super) fn to_words(self) -> [u64; 7] {
         let id: [u64; 4] = std::array::from_fn(|word| {
             let at = word * 8;

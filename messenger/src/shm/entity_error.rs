@@ -28,7 +28,8 @@ pub enum EntityError {
     LargestMessage(u32),
     /// Keepalives are due too soon or too late, or waited for too short or too long.
     #[error(
-        "keepalives after {after:?}, waited for {patience:?}: neither is less than 100 ms or more than a day"
+        "keepalives after {after:?}, waited for {patience:?}: neither is less than 100 ms or \
+         more than a day"
     )]
     Keepalive {
         /// After so much silence.

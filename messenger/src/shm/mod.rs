@@ -1,9 +1,10 @@
 //! Applications over shared memory: how they attach, which of them may, and the segment that they
 //! and the daemon share.
 //!
-//! **Attaching.** `hello.rs` describes the handshake byte by byte and holds what an application says,
-//! `welcome.rs` what it is answered, `exchange.rs` passes both through the socket. `path.rs` is where
-//! that socket lies. `policy.rs` decides who may attach and, with the rules of `rule.rs`, what for.
+//! **Attaching.** `hello.rs` describes the handshake byte by byte and holds what an application
+//! says, `welcome.rs` what it is answered, `exchange.rs` passes both through the socket. `path.rs`
+//! is where that socket lies. `policy.rs` decides who may attach and, with the rules of `rule.rs`,
+//! what for.
 //!
 //! **The segment.** docs/SHM.md describes it byte by byte. Both sides use what is here: `layout.rs`
 //! has the structures, `geometry.rs` where they lie, `segment.rs` the memory itself. `ring.rs` are
@@ -12,8 +13,9 @@
 //! slot does, `intent.rs` how two positions change in one step. Where a connection is one of
 //! messages, `part.rs` says how they lie among the bytes, `part_writer.rs` puts them there and
 //! `part_reader.rs` takes them; `entity.rs` is what is said of a msgr2 identity, `keepalive.rs`
-//! of its keepalives, and `entity_error.rs` what is wrong with either. All of it is atomics, or copied, once, and then checked: the daemon trusts nothing that an application can
-//! write (I8). An application trusts its daemon.
+//! of its keepalives, and `entity_error.rs` what is wrong with either. All of it is atomics, or
+//! copied, once, and then checked: the daemon trusts nothing that an application can write (I8). An
+//! application trusts its daemon.
 
 pub(crate) mod address;
 pub(crate) mod byte_ring;

@@ -1,8 +1,8 @@
 //! Parts: how messages lie in the rings of a connection of messages. docs/SHM.md has a picture.
 //!
 //! A ring of messages has nothing but whole parts. Each begins at a position that is a multiple of
-//! eight, so positions never are anything else. `part_writer.rs` makes parts, `part_reader.rs` takes
-//! them.
+//! eight, so positions never are anything else. `part_writer.rs` makes parts, `part_reader.rs`
+//! takes them.
 
 use std::fmt;
 

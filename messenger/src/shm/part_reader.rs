@@ -46,8 +46,8 @@ pub(crate) enum Found<'a> {
     Notice(Notice),
 }
 
-/// Where front, middle and data of a message lie: each in two pieces if it goes round the end of the
-/// ring.
+/// Where front, middle and data of a message lie: each in two pieces if it goes round the end of
+/// the ring.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Body<'a> {
     pub(crate) front: [Piece<'a>; 2],

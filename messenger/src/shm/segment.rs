@@ -206,8 +206,8 @@ impl Segment {
         unsafe { ByteRing::new(self.start.add(at), self.geometry.send_ring_bytes) }
     }
 
-    /// Empties job and event ring while nobody uses them, and says anew what the segment is: whoever
-    /// had it before may have written over that.
+    /// Empties job and event ring while nobody uses them, and says anew what the segment is:
+    /// whoever had it before may have written over that.
     pub(crate) fn reset_control(&self) {
         self.write_header();
         let control = self.control();
@@ -263,8 +263,8 @@ fn map(memory: &File, bytes: usize) -> io::Result<NonNull<u8>> {
 }
 
 fn unmap(start: NonNull<u8>, bytes: usize) {
-    // SAFETY: mapped by `map` with this length, between its guards, and nobody has a reference into it
-    // any more.
+    // SAFETY: mapped by `map` with this length, between its guards, and nobody has a reference into
+    // it any more.
     if let Err(error) = unsafe { munmap(start.sub(GUARD).cast(), bytes + 2 * GUARD) } {
         log::error!("a segment cannot be unmapped: {error}");
     }

@@ -79,8 +79,8 @@ impl TappedConnection {
         }
     }
 
-    /// Some of the bytes that pass are not known: nothing can be seen from here on. Whether it could
-    /// until now.
+    /// Some of the bytes that pass are not known: nothing can be seen from here on. Whether it
+    /// could until now.
     pub fn lose(&mut self) -> bool {
         let could = !self.state.blind;
         if could {

@@ -14,8 +14,7 @@ fn own(frame: Frame<'_>) -> Owned {
 /// A frame in crc mode as bytes.
 fn encode((tag, segments): &Owned) -> Vec<u8> {
     let segments = segments.each_ref().map(Vec::as_slice);
-    let envelope = Envelope::new(*tag, &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+    crc_frame(*tag, &segments)
 }
 
 /// What a frame carries, read and written again.

@@ -12,8 +12,7 @@ use crate::world::{Dice, Node, World, peer};
 const AHEAD: usize = 64 << 10;
 
 fn wire(segments: &[&[u8]; SEGMENTS]) -> Vec<u8> {
-    let envelope = Envelope::new(Tag::Message, segments);
-    envelope.slices(segments).iter().flat_map(|slice| slice.to_vec()).collect()
+    crc_frame(Tag::Message, segments)
 }
 
 fn random(count: usize, seed: u64) -> Vec<u8> {

@@ -15,9 +15,7 @@ pub struct Played {
 
 pub fn message_frame(header: MessageHeader) -> Vec<u8> {
     let header = header.encode();
-    let segments: [&[u8]; 4] = [&header, b"front", &[], b"data"];
-    let envelope = Envelope::new(Tag::Message, &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+    crc_frame(Tag::Message, &[&header, b"front", &[], b"data"])
 }
 
 /// What the peer at this address says up to its session.

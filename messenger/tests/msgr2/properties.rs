@@ -157,8 +157,7 @@ proptest! {
             if secure {
                 sealer.seal(Tag::Message, &segments, &mut bytes).unwrap();
             } else {
-                let envelope = Envelope::new(Tag::Message, &segments);
-                envelope.slices(&segments).iter().for_each(|slice| bytes.extend_from_slice(slice));
+                Envelope::new(Tag::Message, &segments).append(&segments, &mut bytes);
             }
         }
         let mut frames = frames.into_iter();
@@ -184,9 +183,7 @@ proptest! {
         with in 1..=u8::MAX,
     ) {
         let segments = segments.each_ref().map(Vec::as_slice);
-        let envelope = Envelope::new(Tag::Message, &segments);
-        let mut bytes: Vec<u8> =
-            envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect();
+        let mut bytes = crc_frame(Tag::Message, &segments);
         let at = at.index(bytes.len());
         // The high nibble of the late status says nothing.
         let late_status = bytes.len() - 13;
@@ -208,7 +205,7 @@ proptest! {
         for segments in &frames {
             let segments = segments.each_ref().map(Vec::as_slice);
             let envelope = Envelope::new(Tag::Message, &segments);
-            envelope.slices(&segments).iter().for_each(|slice| bytes.extend_from_slice(slice));
+            envelope.append(&segments, &mut bytes);
             if let Some(epilogue) = bytes.len().checked_sub(envelope.epilogue().len())
                 && let [late, crcs @ ..] = &mut bytes[epilogue..]
             {

@@ -33,14 +33,9 @@ fn begin(connection: &mut TappedConnection) {
     }
 }
 
-fn frame(tag: Tag, segments: [&[u8]; 4]) -> Vec<u8> {
-    let envelope = Envelope::new(tag, &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
-}
-
 fn whole(message: &Message) -> Vec<u8> {
     let header = message.header.encode();
-    frame(Tag::Message, [&header, &message.front, &[], &message.data])
+    crc_frame(Tag::Message, &[&header, &message.front, &[], &message.data])
 }
 
 fn message(kind: u16, tid: u64) -> Vec<u8> {

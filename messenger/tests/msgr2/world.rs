@@ -93,9 +93,7 @@ pub fn peer(number: u8) -> Config {
 
 /// A frame with this payload, whatever it is.
 pub fn raw(tag: Tag, payload: &[u8]) -> Vec<u8> {
-    let segments = [payload, &[], &[], &[]];
-    let envelope = Envelope::new(tag, &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+    crc_frame(tag, &[payload, &[], &[], &[]])
 }
 
 pub fn message(number: u64) -> Message {

@@ -11,9 +11,13 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use vmsgr_messenger::msgr2::{
     AuthNone, Config, Endpoint, EntityAddr, EntityType, Event, Message, MessageHeader, Policy,
+    SessionId,
 };
-use vmsgr_tests::sockets::{check_pattern_to_end, connect, half_close, write_pattern};
-use vmsgr_tests::{Driver, PATIENCE, Pattern, Peer, Process, Vmsgrd, libvmsgr, peer, run};
+use vmsgr_tests::sockets::{self, check_pattern_to_end, connect, half_close, write_pattern};
+use vmsgr_tests::{
+    Cutter, Delivery, Driver, PATIENCE, Pattern, Peer, Process, Random, Vmsgrd, libvmsgr, peer,
+    report, run,
+};
 
 const FACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../messenger/c");
 
@@ -195,6 +199,16 @@ fn a_session_that_nobody_answers_is_given_up_or_gets_its_time() {
     assert_eq!(succeeds(&mut command), "given up: ECANCELED\ntimed: ETIMEDOUT\n");
 }
 
+/// An OSD that has sessions of this policy.
+fn listening(policy: Policy) -> Driver {
+    let listener = sockets::listen();
+    let address = listener.local_addr().expect("it is bound");
+    let mut config = Config::new(EntityType::OSD, EntityAddr::msgr2(address, 0).into());
+    config.policy = policy;
+    let auth = Box::new(AuthNone::new(EntityType::OSD, "8", 0));
+    Driver::new(Endpoint::new(config, auth, Instant::now()), Some(listener))
+}
+
 /// FNV-1a.
 fn checksum(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
@@ -202,33 +216,47 @@ fn checksum(bytes: impl Iterator<Item = u8>) -> u64 {
     })
 }
 
-/// Bytes that repeat nowhere near: those of the client's, at `from` 0.
-fn large(from: u32) -> Bytes {
-    let byte = |n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8;
-    (from..from + (8 << 20)).map(byte).collect()
+/// So many bytes that repeat nowhere near: of a large message of the client's from 0 on.
+fn content(from: u32, bytes: usize) -> Bytes {
+    let byte = |n: usize| (from.wrapping_add(n as u32).wrapping_mul(2_654_435_761) >> 24) as u8;
+    (0..bytes).map(byte).collect()
 }
+
+/// Front of all that the client sends, and of what it gets.
+const FRONT: &[u8] = b"larger than its ring";
 
 #[test]
 fn a_client_in_c_sends_more_than_its_ring_abandons_some_and_gets_as_much() {
+    exchange_large(8 << 20);
+}
+
+#[test]
+fn a_client_in_c_sends_and_gets_the_largest_messages_there_are() {
+    exchange_large((128 << 20) - FRONT.len());
+}
+
+/// With so many bytes of data.
+fn exchange_large(bytes: usize) {
     let Some(installed) = Installed::new() else { return };
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/larger.c");
-    let program = installed.compile(&source, "larger", &installed.flags(&["--libs"]));
+    let flags = [vec![format!("-DLARGE={bytes}u")], installed.flags(&["--libs"])].concat();
+    let program = installed.compile(&source, "larger", &flags);
     let (_daemon, _folder, socket) = daemon();
     let mut osd = Driver::osd(7);
     let mut command = Command::new(program);
     command.args(["127.0.0.1", &osd.address().port().to_string()]).arg(&socket);
     let mut client = Process::spawn(command.env("LD_LIBRARY_PATH", installed.lib()));
     let small = osd.message(1000, PATIENCE);
-    let whole = osd.message(1000, PATIENCE);
+    let whole = osd.message(1000, PATIENCE * 2);
     let tids = [small.header.tid, whole.header.tid];
     assert_eq!(tids, [4, 5], "nothing is seen of what was refused or abandoned");
-    assert_eq!((&small.data[..], &small.front[..]), (&[0][..], &b"larger than its ring"[..]));
-    assert!(whole.front == b"larger than its ring" && whole.data == large(0));
-    let (front, data) = (Bytes::from_static(b"as much"), large(99));
+    assert_eq!((&small.data[..], &small.front[..]), (&[0][..], FRONT));
+    assert!(whole.front == FRONT && whole.data == content(0, bytes));
+    let (front, data) = (Bytes::from_static(FRONT), content(99, bytes));
     let expected = checksum(front.iter().chain(&data).copied());
     let header = MessageHeader { kind: 1000, tid: 5, ..MessageHeader::default() };
     osd.send(whole.session, Message { header, front, middle: Bytes::new(), data });
-    osd.until("the client's end", PATIENCE, |_| client.exited());
+    osd.until("the client's end", PATIENCE * 2, |_| client.exited());
     assert!(client.wait(PATIENCE).success(), "{:#?}", client.stderr().all());
     let said = [
         "connected to number 7 of type 4",
@@ -237,10 +265,99 @@ fn a_client_in_c_sends_more_than_its_ring_abandons_some_and_gets_as_much() {
         "another: EBUSY",
         "small: sent",
         "large: sent",
-        &format!("reply to 5: 8388608 bytes, {expected:016x}"),
+        &format!("reply to 5: {bytes} bytes, {expected:016x}"),
     ];
     assert_eq!(client.stdout().all(), said);
     assert!(osd.deliveries.is_empty());
+}
+
+/// The kinds of message of a lossless peer: one, and the last one of a side.
+const NUMBERED: u16 = 1000;
+const LAST: u16 = 1001;
+
+/// What the message with this number carries.
+fn numbered(number: u64) -> Bytes {
+    let from = (number as u32).wrapping_mul(2_654_435_761);
+    content(from, from as usize % 5001)
+}
+
+/// The other side of a session of a peer in C, which is to last: what it has sent and taken in it.
+#[derive(Default)]
+struct Exchange {
+    session: Option<SessionId>,
+    sent: u64,
+    taken: u64,
+    /// What the peer has taken, as it says.
+    peer_taken: u64,
+    /// Whether each side has sent its last.
+    finished: bool,
+    peer_finished: bool,
+}
+
+impl Exchange {
+    /// Takes what has come, and answers each with a message until we have finished.
+    fn turn(&mut self, osd: &mut Driver) {
+        for came in std::mem::take(&mut osd.deliveries) {
+            let Delivery { session, header, front, data } = came;
+            assert_eq!(*self.session.get_or_insert(session), session, "one session");
+            assert_eq!(header.tid, self.taken, "in order, each once");
+            assert!(data == numbered(self.taken), "data of {}", self.taken);
+            self.peer_taken = u64::from_ne_bytes(front.try_into().expect("a number"));
+            self.taken += 1;
+            assert!(!self.peer_finished, "nothing is behind the last");
+            self.peer_finished = header.kind == LAST;
+            if !self.finished {
+                self.send(osd, NUMBERED);
+            }
+        }
+    }
+
+    fn send(&mut self, osd: &mut Driver, kind: u16) {
+        let header = MessageHeader { kind, tid: self.sent, ..MessageHeader::default() };
+        let message = Message { header, data: numbered(self.sent), ..Message::default() };
+        osd.send(self.session.expect("a session"), message);
+        self.sent += 1;
+        self.finished = kind == LAST;
+    }
+}
+
+#[test]
+fn a_lossless_peer_in_c_whose_path_is_cut_again_and_again_loses_and_doubles_nothing() {
+    const CUTS: usize = 20;
+    let Some(installed) = Installed::new() else { return };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/lossless.c");
+    let program = installed.compile(&source, "lossless", &installed.flags(&["--libs"]));
+    let (_daemon, _folder, socket) = daemon();
+    let mut osd = listening(Policy::LOSSLESS_PEER);
+    let cutter = Cutter::new(osd.address());
+    let mut command = Command::new(program);
+    command.args(["127.0.0.1", &cutter.address().port().to_string()]).arg(&socket);
+    let mut client = Process::spawn(command.env("LD_LIBRARY_PATH", installed.lib()));
+    let (mut exchange, mut random) = (Exchange::default(), Random::of_this_run());
+    let (mut cuts, mut next) = (0, (0, 0));
+    osd.until("all cuts", PATIENCE * 2, |osd| {
+        assert!(client.exited().is_none(), "{:#?}", client.stderr().all());
+        exchange.turn(osd);
+        // Both ways something has come since the last one.
+        let now = (exchange.taken, exchange.peer_taken);
+        if now.0 > next.0 && now.1 > next.1 && cutter.cut() > 0 {
+            cuts += 1;
+            next = (now.0 + random.below(500), now.1 + random.below(500));
+        }
+        (cuts == CUTS).then_some(())
+    });
+    exchange.send(&mut osd, LAST);
+    let last = exchange.sent;
+    osd.until("the client's end", PATIENCE, |osd| {
+        exchange.turn(osd);
+        (exchange.peer_finished && client.exited().is_some()).then_some(())
+    });
+    assert!(client.wait(PATIENCE).success(), "{:#?}", client.stderr().all());
+    let said = client.stdout().all();
+    report(&format!("{cuts} cuts; {} messages came here, and there {said:?}", exchange.taken));
+    let lost = said[0].strip_prefix(&format!("{last} came, and the stream was lost "));
+    let lost = lost.and_then(|rest| rest.strip_suffix(" times")).expect("all came");
+    assert!((1..=CUTS).contains(&lost.parse().expect("a number")), "{lost}");
 }
 
 #[test]
@@ -249,14 +366,9 @@ fn a_session_asks_a_silent_peer_when_it_was_told_to() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/keepalive.c");
     let program = installed.compile(&source, "keepalive", &installed.flags(&["--libs"]));
     let (_daemon, _folder, socket) = daemon();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("it is bound");
-    let mut config = Config::new(EntityType::OSD, EntityAddr::msgr2(address, 0).into());
-    config.policy = Policy::STATEFUL_SERVER;
-    let auth = Box::new(AuthNone::new(EntityType::OSD, "9", 0));
-    let mut server = Driver::new(Endpoint::new(config, auth, Instant::now()), Some(listener));
+    let mut server = listening(Policy::STATEFUL_SERVER);
     let mut command = Command::new(program);
-    command.args(["127.0.0.1", &address.port().to_string()]).arg(&socket);
+    command.args(["127.0.0.1", &server.address().port().to_string()]).arg(&socket);
     let mut asking = Process::spawn(command.env("LD_LIBRARY_PATH", installed.lib()));
     server.until("a session", PATIENCE, |_| {
         assert!(asking.exited().is_none(), "{:#?}", asking.stderr().all());

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vmsgr_messenger::msgr2::{
-    AuthBadMethod, AuthDone, Banner, Control, EntityAddr, EntityType, Envelope, FLAG_LOSSY,
-    FrameDecoder, Hello, Limits, MessageHeader, ServerIdent, Tag, Timestamp, control_frame,
+    AuthBadMethod, AuthDone, Banner, Control, EntityAddr, EntityType, FLAG_LOSSY, FrameDecoder,
+    Hello, Limits, MessageHeader, ServerIdent, Tag, Timestamp, control_frame, crc_frame,
 };
 use vmsgr_tests::sockets::{Refusing, Unanswering};
 use vmsgr_tests::{
@@ -294,11 +294,6 @@ fn a_server_of_tls_is_named() {
     expect_kind(&[], &said(&server, "ACCEPT "), "tls");
 }
 
-fn frame(tag: Tag, segments: [&[u8]; 4]) -> Vec<u8> {
-    let envelope = Envelope::new(tag, &segments);
-    envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
-}
-
 fn say(client: &mut TcpStream, said: &Control) {
     client.write_all(&control_frame(said)).expect("the client listens");
 }
@@ -388,7 +383,7 @@ fn only_the_answer_to_a_keepalive_is_one() {
     let (address, played) = monitor(|client, time| {
         // What it has to say besides is passed over.
         let header = MessageHeader { kind: 4, seq: 1, ..Default::default() }.encode();
-        let map = frame(Tag::Message, [&header, b"a map", &[], &[]]);
+        let map = crc_frame(Tag::Message, &[&header, b"a map", &[], &[]]);
         client.write_all(&map).expect("the client listens");
         say(client, &Control::Keepalive2Ack(time));
     });

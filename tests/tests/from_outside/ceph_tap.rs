@@ -71,6 +71,29 @@ fn bench(cluster: &MiniCeph<'_>, daemon: &Vmsgrd, size: &str) {
     cluster.client("rados", &["-p", "test", "cleanup"], &[]);
 }
 
+/// Benches with objects of this size, of which the tap sees nothing: that what was read is what was
+/// written is the bench's own account. All of it comes through the daemon.
+fn bench_unseen(cluster: &MiniCeph<'_>, daemon: &Vmsgrd, size: &str) {
+    let bytes: u64 = size.parse().expect("a size");
+    let relayed = || {
+        let gone = daemon.eventually("the clients are gone", |now| now.total.connections == 0);
+        gone.total.bytes_in
+    };
+    let write = ["write", "-b", size, "-O", size, "--no-cleanup"];
+    for (how, label) in [
+        (&write[..], "Total writes made"),
+        (&["seq"], "Total reads made"),
+        (&["rand"], "Total reads made"),
+    ] {
+        let before = relayed();
+        let moved = rados_said(&rados_bench(cluster, how), label);
+        assert!(moved > 0, "{how:?}");
+        let through = relayed() - before;
+        assert!(through > moved * bytes, "{how:?}: {through} bytes of {moved} objects");
+    }
+    cluster.client("rados", &["-p", "test", "cleanup"], &[]);
+}
+
 /// Bytes of objects: what rados moves at once (4 MiB), one more and one less of it, several of it,
 /// and what fits nowhere.
 const SIZES: [usize; 7] = [1, 4095, 65_537, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9_000_001];
@@ -155,20 +178,24 @@ fn encrypted_connections_are_relayed_without_looking_which_is_said_once() {
     let Some(cluster) = MiniCeph::start(&namespace, "cephx", "secure") else { return };
     let daemon = relay_in(&namespace);
     redirect(&namespace);
-    put_and_get(&cluster, 9_000_001);
-    // There is nothing to count, but what was read is what was written, by the bench's own account.
-    let size = "65536";
-    let written = rados_bench(&cluster, &["write", "-b", size, "-O", size, "--no-cleanup"]);
-    assert!(rados_said(&written, "Total writes made") > 0);
-    for how in ["seq", "rand"] {
-        assert!(rados_said(&rados_bench(&cluster, &[how]), "Total reads made") > 0, "{how}");
+    // Each command is a client, with a connection of its own.
+    let mut clients = 0;
+    for size in SIZES {
+        put_and_get(&cluster, size);
+        clients += 2;
+    }
+    for size in ["4096", "4194304"] {
+        bench_unseen(&cluster, &daemon, size);
+        clients += 4;
     }
     let tap = tap(&daemon);
-    assert_eq!(tap["connections"], 5, "{tap}");
-    assert_eq!(tap["blind"]["secure"], 5, "{tap}");
-    assert_eq!(tap["operations"]["write"]["operations"], 0, "{tap}");
+    assert_eq!(tap["connections"], clients, "{tap}");
+    assert_eq!(tap["blind"]["secure"], clients, "{tap}");
+    for kind in ["write", "read"] {
+        assert_eq!(count(&tap, kind, "operations"), 0, "{tap}");
+    }
     let said = |line: &&String| line.contains("without looking") && line.contains("encryption");
-    assert_eq!(daemon.log().all().iter().filter(said).count(), 5, "once for each connection");
+    assert_eq!(daemon.log().all().iter().filter(said).count(), clients, "once for each connection");
 }
 
 /// What begins like this is nothing that the tap can follow; each is relayed as if there were none.

@@ -294,8 +294,7 @@ impl Peer {
             sealed.0.seal(tag, segments, &mut out).expect("there are more nonces than frames");
             return out;
         }
-        let envelope = Envelope::new(tag, segments);
-        envelope.slices(segments).iter().for_each(|slice| out.extend_from_slice(slice));
+        Envelope::new(tag, segments).append(segments, &mut out);
         self.record(&out);
         out
     }

@@ -1,5 +1,5 @@
-//! What a core keeps for a session of an application: its slot, how far the parts in both rings have
-//! come, and what waits in front of them.
+//! What a core keeps for a session of an application: its slot, how far the parts in both rings
+//! have come, and what waits in front of them.
 
 mod notices;
 mod sending;
@@ -160,8 +160,8 @@ impl Session {
         Ok(())
     }
 
-    /// Looks what was taken once the throttle is full. Who takes at once leaves room in the ring, and
-    /// so has no reason to tell of it.
+    /// Looks what was taken once the throttle is full. Who takes at once leaves room in the ring,
+    /// and so has no reason to tell of it.
     fn relieve(&mut self, far: &mut Far<'_>) -> Result<(), Fault> {
         if far.endpoint.is_throttled(far.id) {
             self.conduit.ask_for_consumption();
@@ -208,8 +208,8 @@ impl Session {
         self.share.set(waiting.sum::<u64>() as usize + refused + self.reader.holds());
     }
 
-    /// Looks what its application has done since: consumed, committed, ended; true if it is to be cut
-    /// off.
+    /// Looks what its application has done since: consumed, committed, ended; true if it is to be
+    /// cut off.
     pub(crate) fn look(&mut self, far: &mut Far<'_>, turn: Turn) -> Result<bool, Fault> {
         if self.abandoned {
             self.send(far, turn)?;

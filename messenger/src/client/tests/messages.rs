@@ -46,7 +46,8 @@ fn come(daemon: &mut Daemon, tid: u64, bytes: usize) {
     assert!(daemon.deliver(2, &mut from_peer(tid, bytes), &[&pattern(tid, bytes)]));
 }
 
-/// A message comes whose parts are taken as they come, which brings nothing before all of it is there.
+/// A message comes whose parts are taken as they come, which brings nothing before all of it is
+/// there.
 fn come_in_parts(
     daemon: &mut Daemon,
     endpoint: &mut Endpoint,

@@ -178,8 +178,8 @@ impl Endpoint {
     }
 
     /// Takes received bytes from `input`, up to the next message: call it until it gives none. If
-    /// then bytes are left the session is full ([`is_held`](Self::is_held)), and they are to be given
-    /// again after [`Event::Resume`]. What is wrong with them is said in [`Event::Close`].
+    /// then bytes are left the session is full ([`is_held`](Self::is_held)), and they are to be
+    /// given again after [`Event::Resume`]. What is wrong with them is said in [`Event::Close`].
     pub fn receive<'a>(
         &mut self,
         id: StreamId,
@@ -215,9 +215,9 @@ impl Endpoint {
         }
     }
 
-    /// Where the next bytes that a stream brings belong, if it is in the midst of a long segment and
-    /// that lies open: they may be read there at once, and not to be copied there. What was put there is
-    /// looked at by the next [`receive`](Self::receive), which needs no other input.
+    /// Where the next bytes that a stream brings belong, if it is in the midst of a long segment
+    /// and that lies open: they may be read there at once, and not to be copied there. What was put
+    /// there is looked at by the next [`receive`](Self::receive), which needs no other input.
     pub fn place(&mut self, id: StreamId) -> Option<Place<'_>> {
         self.streams.get_mut(id.0)?.place()
     }
@@ -296,8 +296,8 @@ impl Endpoint {
         Ok(seq)
     }
 
-    /// What is to be written to a stream, from where it lies. Tell [`sent`](Self::sent) how much was.
-    /// It is empty if and only if nothing waits.
+    /// What is to be written to a stream, from where it lies. Tell [`sent`](Self::sent) how much
+    /// was. It is empty if and only if nothing waits.
     pub fn poll_send(&mut self, id: StreamId, now: Instant) -> Slices<'_> {
         self.now = now;
         self.fill(id);

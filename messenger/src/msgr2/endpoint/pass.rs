@@ -109,7 +109,8 @@ impl Endpoint {
         }
         let duplicate = header.seq <= session.in_seq;
         let expected = session.in_seq.saturating_add(1);
-        // A peer may begin anywhere: it says again what a predecessor of this session has not heard.
+        // A peer may begin anywhere: it says again what a predecessor of this session has not
+        // heard.
         if !duplicate && session.in_seq != 0 && header.seq != expected {
             return Err(broken(Tag::Message, Rule::Skipped { expected, got: header.seq }));
         }

@@ -8,7 +8,8 @@
 //!
 //! Padding is zeros, to blocks of 16; a tag of 16 bytes follows each unit.
 //!
-//! `sealing` makes them, `opening` takes them apart; here is what both know: the shape, and keys and nonces.
+//! `sealing` makes them, `opening` takes them apart; here is what both know: the shape, and keys
+//! and nonces.
 
 mod opening;
 mod sealing;
@@ -223,7 +224,8 @@ mod tests {
     #[test]
     fn padding_that_carries_something_is_refused() {
         let [control, message] = frames();
-        // Of segment 0 in the second unit; of it in the first, of two more, and behind the late status.
+        // Of segment 0 in the second unit; of it in the first, of two more, and behind the late
+        // status.
         let of_control = [(1, 2), (1, 15)];
         let of_message = [(0, 73), (0, 79), (1, 20), (1, 31), (1, 49), (1, 63), (1, 65), (1, 79)];
         for (units, places) in [(control, &of_control[..]), (message, &of_message[..])] {

@@ -22,8 +22,8 @@ struct Opening {
 }
 
 impl Opening {
-    /// Takes what has come of unit `number`, which has `length` bytes; whether it is complete, and then it
-    /// is right. It goes behind what is in `plain`, which has `total` bytes in the end.
+    /// Takes what has come of unit `number`, which has `length` bytes; whether it is complete, and
+    /// then it is right. It goes behind what is in `plain`, which has `total` bytes in the end.
     fn take(
         &mut self,
         number: u8,

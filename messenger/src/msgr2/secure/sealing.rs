@@ -7,8 +7,8 @@ use super::super::preamble::{Preamble, SEGMENTS};
 use super::super::tag::Tag;
 use super::{AROUND, BLOCK, Direction, EPILOGUE, FIRST, INLINE, padded};
 
-/// Shorter segments are put next to what goes around them and sealed with that: a step costs as much as
-/// to copy so many.
+/// Shorter segments are put next to what goes around them and sealed with that: a step costs as
+/// much as to copy so many.
 const TOGETHER: usize = 512;
 
 /// Builds frames in secure mode.
@@ -100,8 +100,8 @@ impl Unit<'_> {
         Ok(())
     }
 
-    /// Puts bytes behind the others. Many of them must begin a block; they are sealed on their way, not
-    /// copied first.
+    /// Puts bytes behind the others. Many of them must begin a block; they are sealed on their way,
+    /// not copied first.
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), Rule> {
         let mut last = bytes;
         if bytes.len() >= TOGETHER {
@@ -138,7 +138,8 @@ impl Unit<'_> {
 
     pub(super) fn end(mut self) -> Result<(), Rule> {
         self.seal_so_far()?;
-        // In its place: what is moved in other pieces than it was written in has to wait for the memory.
+        // In its place: what is moved in other pieces than it was written in has to wait for the
+        // memory.
         self.out.extend_from_slice(&[0; TAG]);
         let tag = self.out.last_chunk_mut().expect("it was put there");
         self.key.tag(tag).map_err(cannot_seal)

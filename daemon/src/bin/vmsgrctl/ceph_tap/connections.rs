@@ -139,7 +139,7 @@ impl Connection {
 mod tests {
     use super::*;
     use crate::tap_report;
-    use vmsgr_messenger::msgr2::{Banner, Envelope, MessageHeader, OSD_OP, OSD_OP_REPLY, Tag};
+    use vmsgr_messenger::msgr2::{Banner, MessageHeader, OSD_OP, OSD_OP_REPLY, Tag, crc_frame};
 
     const SERVER: ([u8; 4], u16) = ([10, 0, 0, 1], 6800);
 
@@ -203,9 +203,7 @@ mod tests {
 
     fn message(kind: u16, tid: u64) -> Vec<u8> {
         let header = MessageHeader { kind, tid, ..Default::default() }.encode();
-        let segments: [&[u8]; 4] = [&header, b"front", &[], &[]];
-        let envelope = Envelope::new(Tag::Message, &segments);
-        envelope.slices(&segments).iter().flat_map(|slice| slice.to_vec()).collect()
+        crc_frame(Tag::Message, &[&header, b"front", &[], &[]])
     }
 
     #[test]
