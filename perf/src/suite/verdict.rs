@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::measured::{Figure, Measured};
+use super::measured::Figure;
 use super::peer::Peer;
 use super::summary::{ANSWERED, CPU, P50, P99, P99_9, RATE, Sample, Section};
 use crate::system_calls::Means;
@@ -273,6 +273,7 @@ fn calls_at_rest(section: &Section, daemon: Peer) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::disturbance::Disturbance;
+    use super::super::measured::Measured;
     use super::super::summary::tests::sample;
     use super::*;
     use crate::load::idle::IdleOutcome;
