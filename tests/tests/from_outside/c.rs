@@ -275,6 +275,9 @@ fn exchange_large(bytes: usize) {
 const NUMBERED: u16 = 1000;
 const LAST: u16 = 1001;
 
+/// As many messages as a peer has not taken yet, at most.
+const UNDER_WAY: u64 = 1000;
+
 /// What the message with this number carries.
 fn numbered(number: u64) -> Bytes {
     let from = (number as u32).wrapping_mul(2_654_435_761);
@@ -295,7 +298,8 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Takes what has come, and answers each with a message until we have finished.
+    /// Takes what has come, and answers each with a message until we have finished, unless too many
+    /// are under way.
     fn turn(&mut self, osd: &mut Driver) {
         for came in std::mem::take(&mut osd.deliveries) {
             let Delivery { session, header, front, data } = came;
@@ -306,7 +310,7 @@ impl Exchange {
             self.taken += 1;
             assert!(!self.peer_finished, "nothing is behind the last");
             self.peer_finished = header.kind == LAST;
-            if !self.finished {
+            if !self.finished && self.sent < self.peer_taken + UNDER_WAY {
                 self.send(osd, NUMBERED);
             }
         }
