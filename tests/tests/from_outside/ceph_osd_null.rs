@@ -123,6 +123,25 @@ fn an_object_is_as_large_as_was_said() {
 }
 
 #[test]
+fn what_ceph_ping_cannot_write_is_a_failure_and_a_reader_who_has_gone_is_none() {
+    let daemon = osd_null();
+    let target = daemon.address(0).to_string();
+    let full = r#""$@" > /dev/full"#;
+    // A pipe whose only reader has closed it.
+    let gone =
+        r#"d=$(mktemp -d); mkfifo "$d/p"; exec 3<>"$d/p" 4>"$d/p" 3>&-; rm -r "$d"; "$@" >&4"#;
+    for (script, code) in [(full, 1), (gone, 0)] {
+        for json in [&["--json"][..], &[]] {
+            let words = [&["ceph-ping", "-c0"], json, &[&target]].concat();
+            let output = vmsgrctl(&["bash", "-c", script, "bash"], &words);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{words:?} {script}: {said}");
+            assert_eq!(said.contains("standard output: No space left"), code == 1, "{said}");
+        }
+    }
+}
+
+#[test]
 fn ceph_ping_takes_it_for_an_osd_and_its_keepalives_are_answered() {
     let daemon = osd_null();
     // It is whichever process is looked for.

@@ -74,7 +74,8 @@ Examples:
 
 Exit codes:
   0  a Ceph daemon answered; of the round trips, if any, at least one came back
-  1  a Ceph daemon answered, and failed later: session refused, no round trip came back
+  1  a Ceph daemon answered, and failed later: session refused, no round trip came back;
+     or what it said cannot be written
   2  bad command line
   3  cannot be reached: name not found, refused, filtered, unreachable
   4  something answers that does not speak msgr2.1: a legacy port, an old release, TLS, HTTP,

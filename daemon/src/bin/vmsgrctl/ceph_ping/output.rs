@@ -3,8 +3,9 @@
 use super::diagnosis::Diagnosis;
 use super::probe::Found;
 use super::round_trips::{RoundTrips, Summary, milliseconds, rounded};
+use crate::standard_output;
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::process;
 use vmsgr_messenger::msgr2::Banner;
 
 /// Names of numbers, and the numbers that have none.
@@ -31,9 +32,12 @@ fn features(banner: &Banner) -> String {
     format!("{:#x} ({})", banner.supported, names.join(", "))
 }
 
-/// Writes a line, and does without when nobody reads.
+/// Writes a line. Where that cannot be, nothing is worth being asked any more: it ends here.
 fn line(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    if let Err(error) = standard_output::print(&format!("{text}\n")) {
+        eprintln!("vmsgrctl: standard output: {error}");
+        process::exit(1);
+    }
 }
 
 /// What the daemon told.
