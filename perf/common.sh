@@ -38,6 +38,7 @@ need_strace() { need strace "apt-get install strace"; }
 need_inferno() {
     PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
     need inferno-flamegraph "cargo install inferno"
+    need inferno-collapse-perf "cargo install inferno"
 }
 
 # value OPTION VALUE: the value, which must be there.
@@ -310,9 +311,30 @@ choose_event() {
 # Tracepoints may be used; says why not.
 tracepoints() {
     if counts sched:sched_switch; then return 0; fi
-    say "no tracepoints for this user (kernel.perf_event_paranoid is $(paranoid); they need root, or -1 and" \
-        "a readable /sys/kernel/tracing)"
+    say "no tracepoints for this user (kernel.perf_event_paranoid is $(paranoid)). $(way_to_tracepoints)"
     return 1
+}
+
+# tracefs: where this user can read which tracepoints there are, now or of old; false if nowhere.
+tracefs() {
+    local place
+    for place in /sys/kernel/tracing /sys/kernel/debug/tracing; do
+        if [ -r "$place/events/raw_syscalls" ]; then
+            echo "$place"
+            return
+        fi
+    done
+    return 1
+}
+
+# way_to_tracepoints: what this user can do about it that there are none. Of what is mounted and cannot be read
+# the mounts tell all the same.
+way_to_tracepoints() {
+    if grep -q '^[^ ]* [^ ]* tracefs ' /proc/mounts; then
+        echo "They need root; or CAP_PERFMON, or kernel.perf_event_paranoid=-1, and that tracefs can be read"
+    else
+        echo "As root: mount -t tracefs tracefs /sys/kernel/tracing"
+    fi
 }
 
 # attach FILE: traces the daemon to FILE from here on; sets tracer.

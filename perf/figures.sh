@@ -26,7 +26,8 @@ this holds on a busy machine, too; disturbed ones are left out of the medians.
 Of each part PART it writes to --out
   PART.md                what was printed: machine, commit, commands, tables, verdicts
   PART-*.svg, spin.svg   its pictures
-  PART.json.gz           every sample, for vmsgr-bench compare (in five digits, without system calls)
+  PART.json.gz           every sample (in five digits, without system calls); those of a suite, all but spin's,
+                         are for vmsgr-bench compare
 
   --quick      go through everything in less than three minutes: a test of this script, no figures
   --only PART  these parts alone, separated by commas [default: all]
@@ -171,9 +172,9 @@ if [[ " ${only[*]} " =~ \ (relay|app)\  ]] && ! PATH=$PATH:/usr/sbin command -v 
     say "haproxy is not installed, and the tables will say so: apt-get install haproxy"
 fi
 if [[ " ${only[*]} " =~ \ (echo|relay|app|msgr2)\  ]] &&
-    [ -z "$(ls /sys/kernel/{tracing,debug/tracing}/events/raw_syscalls 2>/dev/null)" ]; then
-    say "system calls will be counted by strace, which slows the servers. To have the kernel count them, as root:" \
-        "mount -t tracefs tracefs /sys/kernel/tracing"
+    ! tracefs >/dev/null; then
+    say "system calls will be counted by strace, which slows the servers. To have the kernel count them:" \
+        "$(way_to_tracepoints)"
 fi
 if [ -z "${VMSGR_BENCH:-}" ]; then
     need cargo "https://rustup.rs, or set VMSGR_BENCH to a program that is built"

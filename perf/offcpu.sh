@@ -17,7 +17,7 @@ $common_help
   --out DIR        where to write offcpu.svg and offcpu.folded (microseconds)
 
 This needs the scheduler's tracepoints (root, or kernel.perf_event_paranoid=-1). Without them only the
-sums of /proc/PID/task/TID/schedstat are printed.
+sums of /proc/PID/task/TID/schedstat are printed; and if there is --out, that is a failure, after the sums.
 
 $common_environment
 
@@ -84,7 +84,11 @@ awk -v what="$what" -v ns=$((ended - begun)) -v loops="$(tr ',' '\n' <<<"$thread
             printf "  %d times on a core: each %.1f us run, %.1f us of waiting for the core before\n", \
                 times, run / times / 1e3, wait / times / 1e3
     }'
-[ $traced = yes ] || exit 0
+if [ $traced = no ]; then
+    [ -z "$out" ] || fail "nothing was written to $out: a flame graph needs tracepoints" \
+        "(kernel.perf_event_paranoid is $(paranoid))"
+    exit 0
+fi
 
 perf script --no-inline --ns --fields tid,time,event,trace,ip,sym --input "$scratch/perf.data" \
     >"$scratch/script" 2>"$scratch/script.err" || fail "perf script: $(tail -n 1 "$scratch/script.err")"
@@ -166,7 +170,8 @@ awk -v threads="$threads" -v folded="$scratch/folded" '
     }' "$scratch/script" >"$scratch/table"
 head -n 2 "$scratch/table"
 tail -n +3 "$scratch/table" | sort -rn -k2,2
-if [ -n "$out" ] && [ -s "$scratch/folded" ]; then
+if [ -n "$out" ]; then
+    [ -s "$scratch/folded" ] || fail "nothing was written to $out: the loops never left their core"
     mkdir -p "$out"
     cp "$scratch/folded" "$out/offcpu.folded"
     inferno-flamegraph --colors blue --countname us --title "vmsgrd off its core: $what" \

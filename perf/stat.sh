@@ -105,8 +105,9 @@ if tracepoints; then
     names=(epoll_wait epoll_pwait epoll_ctl recvfrom sendto read write readv writev recvmsg sendmsg accept4
         close shutdown getsockopt setsockopt clock_gettime getrusage futex madvise mmap munmap brk)
     arguments=(-e raw_syscalls:sys_enter)
+    place=$(tracefs || true)
     for name in "${names[@]}"; do
-        if [ -d "/sys/kernel/tracing/events/syscalls/sys_enter_$name" ]; then
+        if [ -d "$place/events/syscalls/sys_enter_$name" ]; then
             arguments+=(-e "syscalls:sys_enter_$name")
         fi
     done

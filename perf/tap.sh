@@ -18,7 +18,7 @@ relay's CPU time for each, by round, and the medians of the ratios.
   --depth N        operations in flight of each client [default: 4]
   --size BYTES     of a write [default: 4096]
 
-Environment: VMSGRD, VMSGR_BENCH: other binaries than target/release's, which are built first
+Environment: VMSGRD, VMSGR_BENCH: other binaries than the release's, which are built first
 
 Examples:
   perf/tap.sh
@@ -45,10 +45,16 @@ done
 
 need jq "apt-get install jq"
 if [ -z "${VMSGRD:-}" ] || [ -z "${VMSGR_BENCH:-}" ]; then
-    cargo build --quiet --release --manifest-path "$root/Cargo.toml" -p vmsgrd -p vmsgr-perf
+    need cargo "https://rustup.rs, or set VMSGRD and VMSGR_BENCH to binaries"
+    cargo build --quiet --locked --release --manifest-path "$root/Cargo.toml" -p vmsgrd -p vmsgr-perf ||
+        fail "the build failed"
 fi
-vmsgrd=${VMSGRD:-$root/target/release/vmsgrd}
-bench=${VMSGR_BENCH:-$root/target/release/vmsgr-bench}
+target=${CARGO_TARGET_DIR:-$root/target}
+vmsgrd=${VMSGRD:-$target/release/vmsgrd}
+bench=${VMSGR_BENCH:-$target/release/vmsgr-bench}
+for binary in "$vmsgrd" "$bench"; do
+    [ -x "$binary" ] || fail "$binary is no program"
+done
 
 # listening FILE: the address that a server has said on its first line, once it has.
 listening() {

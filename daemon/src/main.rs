@@ -14,7 +14,8 @@
 //! listen, `unbound` what to do where that cannot be, `allow` about who may attach; `refusal` is
 //! why the daemon does not start. `log_writer` is the thread that log lines go through, `report`
 //! are the counters, `tap_report` what taps have seen. `generate` makes the man page, to which
-//! `manual` adds what the help leaves out, and the completions; `standard_output` prints them.
+//! `manual` adds what the help leaves out, and the completions. `standard_streams` prints them and
+//! the checked configuration, and says what is refused.
 
 mod address;
 mod allow;
@@ -41,7 +42,7 @@ mod report;
 mod run;
 mod settings;
 mod signals;
-mod standard_output;
+mod standard_streams;
 mod tap_report;
 mod unbound;
 
@@ -52,7 +53,6 @@ use crate::limits::DescriptorLimit;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// A bad command line or configuration.
@@ -62,8 +62,7 @@ fn main() -> ExitCode {
     match start() {
         Ok(code) => code,
         Err(refusal) => {
-            // Nothing is left to be told it to if stderr is gone.
-            let _ = writeln!(io::stderr(), "vmsgrd: {refusal}");
+            standard_streams::say(format_args!("vmsgrd: {refusal}"));
             ExitCode::from(REFUSED)
         }
     }
@@ -73,7 +72,7 @@ fn main() -> ExitCode {
 fn start() -> Result<ExitCode, Refusal> {
     let args = match Args::read(std::env::args_os())? {
         Asked::Run(args) => args,
-        Asked::Print(text) => return Ok(standard_output::answer("vmsgrd", &text)),
+        Asked::Print(text) => return Ok(standard_streams::answer("vmsgrd", &text)),
     };
     let file = args.config.as_deref().map(File::read).transpose()?;
     let settings = Settings::merge(&args, file.as_ref())?;
@@ -82,7 +81,7 @@ fn start() -> Result<ExitCode, Refusal> {
     if args.check {
         // A comment, so that the output is a configuration file as a whole.
         let text = format!("# configuration ok\n{}", effective::to_toml(&settings));
-        return Ok(standard_output::answer("vmsgrd", &text));
+        return Ok(standard_streams::answer("vmsgrd", &text));
     }
     let limit = DescriptorLimit::raise();
     let signals = Signals::take_over().map_err(|error| Refusal::new("signals", error))?;

@@ -69,6 +69,28 @@ fn an_output_that_cannot_be_written_is_a_failure_and_a_reader_who_has_gone_is_no
 }
 
 #[test]
+fn where_nothing_can_be_said_the_exit_code_is_still_the_listed_one() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let nonsense = tempfile::NamedTempFile::new().unwrap();
+    let nonsense = nonsense.path().to_str().unwrap();
+    for (words, code) in [
+        (&["ceph-ping", &refused][..], 3),
+        (&["ceph-ping", "--json", &refused], 1),
+        (&["ceph-tap", "/nonexistent.pcap"], 2),
+        (&["ceph-tap", nonsense], 1),
+        (&["--generate", "man"], 1),
+        (&["foo"], 2),
+    ] {
+        let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmsgrctl"));
+        let status = command.args(words).stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{words:?}");
+    }
+}
+
+#[test]
 fn a_url_is_no_address() {
     for url in ["http://127.0.0.1:1", "v2://127.0.0.1:3300/0"] {
         let said = refused(&["ceph-ping", url], b"", 2);

@@ -17,6 +17,7 @@ use signal_hook::flag;
 use vmsgr_perf::cores;
 use vmsgr_perf::probe::Watched;
 use vmsgr_perf::proc::Snapshot;
+use vmsgr_perf::standard_streams::say;
 use vmsgr_perf::suite::peer::Place;
 
 use crate::cli;
@@ -49,7 +50,7 @@ fn vmsgrd_beside_this() -> Result<PathBuf> {
 
 fn warn_of_a_debug_build() {
     if cfg!(debug_assertions) {
-        eprintln!("vmsgr-bench: built without optimisation, the figures will mean nothing");
+        say("vmsgr-bench: built without optimisation, the figures will mean nothing");
     }
 }
 

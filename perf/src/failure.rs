@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Error, anyhow};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
+use vmsgr_perf::standard_streams::say;
 
 use crate::unbound;
 
@@ -32,7 +33,7 @@ impl Failure {
             Self::Usage(error) => (error, 2),
             Self::Failed(error) => (error, 1),
         };
-        eprintln!("vmsgr-bench: {}", once(error));
+        say(format_args!("vmsgr-bench: {}", once(error)));
         ExitCode::from(code)
     }
 }

@@ -66,6 +66,9 @@ pub mod probe;
 pub mod proc;
 pub mod server;
 pub mod spin;
+// As vmsgrd has it.
+#[path = "../../daemon/src/standard_streams.rs"]
+pub mod standard_streams;
 pub mod suite;
 pub mod system_calls;
 pub mod table;

@@ -11,15 +11,12 @@ mod output;
 mod progress;
 mod saved;
 // As vmsgrd has it.
-#[path = "../../daemon/src/standard_output.rs"]
-mod standard_output;
-// As vmsgrd has it.
 #[path = "../../daemon/src/unbound.rs"]
 mod unbound;
 
 use std::process::ExitCode;
 
-use vmsgr_perf::frames;
+use vmsgr_perf::{frames, standard_streams};
 
 use cli::{Cli, Command};
 use commands::{hand_over, load, serve, spin, suite};
@@ -28,7 +25,7 @@ use failure::Failure;
 fn main() -> ExitCode {
     let cli: Cli = match generate::read(std::env::args_os(), &manual::MANUAL) {
         Ok(generate::Asked::Run(cli)) => cli,
-        Ok(generate::Asked::Print(text)) => return standard_output::answer("vmsgr-bench", &text),
+        Ok(generate::Asked::Print(text)) => return standard_streams::answer("vmsgr-bench", &text),
         Err(error) => error.exit(),
     };
     let done = match cli.command {

@@ -6,12 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-
-use crate::standard_output;
+use vmsgr_perf::standard_streams;
 
 /// Prints it; nobody need read it, and files are still to be written.
 pub fn print(text: &(impl Display + ?Sized)) -> Result<()> {
-    standard_output::print(text).context("standard output")
+    standard_streams::print(text).map(drop).context("standard output")
 }
 
 /// Makes a folder, unless it is there.

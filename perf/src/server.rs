@@ -18,6 +18,8 @@ use nix::unistd::Pid;
 
 pub use reports::{Doorbells, Reports};
 
+use crate::standard_streams::say;
+
 use reports::Told;
 
 /// How long a server may take to say that it is ready.
@@ -143,7 +145,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let ended = matches!(self.child.try_wait(), Ok(Some(_)));
         if !ended && let Err(error) = self.stop() {
-            eprintln!("vmsgr-bench: cannot end process {}: {error}", self.child.id());
+            say(format_args!("vmsgr-bench: cannot end process {}: {error}", self.child.id()));
         }
     }
 }

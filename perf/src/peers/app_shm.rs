@@ -11,6 +11,7 @@ use serde_json::json;
 use vmsgr_messenger::client::{AttachOptions, ConnectionId, Endpoint, Event};
 
 use super::announce_at;
+use crate::standard_streams::say;
 
 /// How it is attached.
 #[derive(Debug, Clone)]
@@ -92,5 +93,5 @@ fn tell(endpoint: &Endpoint) {
         "sleeps": counters.sleeps,
         "sleeps_saved": counters.sleeps_saved,
     });
-    eprintln!("{}", json!({ "total": total }));
+    say(json!({ "total": total }));
 }

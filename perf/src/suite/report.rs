@@ -18,6 +18,9 @@ use crate::load::WARM_UP;
 /// Fewer rounds than this are a look, not a figure.
 const FEWEST_ROUNDS: usize = 5;
 
+/// Who would be looked for among the servers, and why he is not there.
+const NOT_AMONG_THEM: &str = "not among the servers: Seastar, for which there is no package";
+
 /// Where, when and how the figures were taken.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each name is its meaning")]
@@ -104,6 +107,7 @@ impl Header {
         // A report that was merged has several.
         lines.extend(self.command.lines().map(|command| format!("command: `{command}`")));
         lines.extend(self.servers.iter().map(|server| format!("server: `{server}`")));
+        lines.push(NOT_AMONG_THEM.to_owned());
         lines.push(format!(
             "{}, interleaved, {} s each after {} s; server on core {}, load on core {}",
             rounds(self.rounds),
@@ -200,6 +204,16 @@ pub(crate) mod tests {
             report.add(section);
         }
         report
+    }
+
+    #[test]
+    fn who_is_missing_among_the_servers_is_told_below_them() {
+        let mut header = report(Vec::new()).header;
+        header.servers = vec!["one".into(), "other".into()];
+        let lines = header.lines();
+        let last = lines.iter().position(|line| line == "server: `other`").unwrap();
+        assert_eq!(lines[last + 1], NOT_AMONG_THEM);
+        assert!(lines[last + 2].starts_with("1 round, interleaved"), "{lines:?}");
     }
 
     #[test]

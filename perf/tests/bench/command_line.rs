@@ -74,3 +74,16 @@ fn an_output_that_cannot_be_written_is_a_failure() {
         assert!(stderr.ends_with(wanted), "{words:?}: {stderr}");
     }
 }
+
+#[test]
+fn where_nothing_can_be_said_the_exit_code_is_still_the_listed_one() {
+    for (words, code) in [
+        (&["compare", "/nonexistent.json", "/nonexistent.json"][..], 2),
+        (&["hand-over", "--rounds", "1"], 1),
+        (&["foo"], 2),
+    ] {
+        let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let status = bench(words).stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{words:?}");
+    }
+}

@@ -38,6 +38,9 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
     assert!(markdown.contains("| tokio |"), "{markdown}");
     let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
     assert_eq!(page.matches("<svg").count(), 3);
+    for text in [&text, &markdown, &page] {
+        assert!(text.contains("Seastar, for which there is no package"), "{text}");
+    }
     for picture in ["echo-throughput.svg", "echo-latency.svg", "echo-cpu.svg"] {
         assert!(std::fs::read_to_string(folder.path().join(picture)).unwrap().contains("tokio"));
     }

@@ -142,6 +142,23 @@ fn what_ceph_ping_cannot_write_is_a_failure_and_a_reader_who_has_gone_is_none() 
 }
 
 #[test]
+fn ceph_ping_asks_no_more_when_its_reader_has_gone() {
+    const MANY: u64 = 1_000_000;
+    /// The least that a keepalive can be: the preamble of its frame.
+    const LEAST_BYTES: u64 = 32;
+    let daemon = osd_null();
+    let target = format!("{}/77", daemon.address(0));
+    let head = r#""$@" | head -n 1; exit "${PIPESTATUS[0]}""#;
+    let words = ["ceph-ping", "-c", &MANY.to_string(), "-i", "0", &target];
+    let output = vmsgrctl(&["bash", "-c", head, "bash"], &words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1, "{output:?}");
+    let bytes = daemon.counters().total.bytes_in;
+    assert!(bytes < MANY * LEAST_BYTES, "{bytes} bytes came: it asked to the end");
+}
+
+#[test]
 fn ceph_ping_takes_it_for_an_osd_and_its_keepalives_are_answered() {
     let daemon = osd_null();
     // It is whichever process is looked for.

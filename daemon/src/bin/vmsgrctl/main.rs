@@ -1,8 +1,8 @@
 //! `vmsgrctl`, for who runs storage servers: looks at them, and at what they say to each other.
 //!
 //! A subcommand each: `ceph_ping` asks a Ceph daemon what it offers and how fast it answers,
-//! `ceph_tap` counts and times operations in a capture. `generate` and `manual` are the man page,
-//! `standard_output` is where it is printed.
+//! `ceph_tap` counts and times operations in a capture. `generate` and `manual` are the man page
+//! and the completions. What any of them has to say goes through `standard_streams`.
 
 mod ceph_ping;
 mod ceph_tap;
@@ -11,8 +11,8 @@ mod ceph_tap;
 mod generate;
 mod manual;
 // As vmsgrd has it.
-#[path = "../../standard_output.rs"]
-mod standard_output;
+#[path = "../../standard_streams.rs"]
+mod standard_streams;
 // What taps have seen is told in the same words as by the daemon.
 #[path = "../../tap_report.rs"]
 mod tap_report;
@@ -47,7 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let args: Args = match generate::read(env::args_os(), &MANUAL) {
         Ok(Asked::Run(args)) => args,
-        Ok(Asked::Print(text)) => return standard_output::answer("vmsgrctl", &text),
+        Ok(Asked::Print(text)) => return standard_streams::answer("vmsgrctl", &text),
         // What is wrong with the command line clap says itself, and exits with 2.
         Err(error) => error.exit(),
     };

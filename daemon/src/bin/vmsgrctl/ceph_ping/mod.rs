@@ -19,6 +19,7 @@ use self::round_trips::RoundTrips;
 use self::session::METHOD_NONE;
 use self::target::Target;
 use self::wire::Wire;
+use crate::standard_streams::{Reader, say};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -115,7 +116,7 @@ pub fn run(args: &Args) -> ExitCode {
             output::summary(found, trips);
         }
         if let Some(diagnosis) = &diagnosis {
-            eprintln!("vmsgrctl: {}: {diagnosis}", args.target);
+            say(format_args!("vmsgrctl: {}: {diagnosis}", args.target));
         }
     }
     let lost = trips.as_ref().is_some_and(|trips| trips.sent > 0 && trips.answered() == 0);
@@ -136,13 +137,12 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// Asks, and prints what comes, until nobody reads it.
     fn ask(&mut self, args: &Args) -> Result<(), Diagnosis> {
         let (mut wire, found) = self.probe(args)?;
-        if !args.json {
-            output::found(&found);
-        }
+        let reader = if args.json { Reader::There } else { output::found(&found) };
         let found = &*self.found.insert(found);
-        if args.count == 0 {
+        if args.count == 0 || reader == Reader::Gone {
             return Ok(());
         }
         let nonce = match (args.target.nonce, found.entity) {
@@ -172,8 +172,8 @@ impl Outcome {
             }
             let time = session::round_trip(&mut wire, args.timeout)?;
             trips.add(time);
-            if !args.json {
-                output::round_trip(trips, time);
+            if !args.json && output::round_trip(trips, time) == Reader::Gone {
+                break;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::diagnosis::Diagnosis;
 use super::probe::Found;
 use super::round_trips::{RoundTrips, Summary, milliseconds, rounded};
-use crate::standard_output;
+use crate::standard_streams::{self, Reader, say};
 use serde_json::{Value, json};
 use std::process;
 use vmsgr_messenger::msgr2::Banner;
@@ -32,26 +32,29 @@ fn features(banner: &Banner) -> String {
     format!("{:#x} ({})", banner.supported, names.join(", "))
 }
 
-/// Writes a line. Where that cannot be, nothing is worth being asked any more: it ends here.
-fn line(text: &str) {
-    if let Err(error) = standard_output::print(&format!("{text}\n")) {
-        eprintln!("vmsgrctl: standard output: {error}");
-        process::exit(1);
-    }
+/// Writes a line, or several. Where that cannot be, nothing is worth being asked any more: the
+/// program ends here. Who has stopped reading is told to the caller, who may have a worse exit code
+/// to give than that.
+fn line(text: &str) -> Reader {
+    standard_streams::print(&format!("{text}\n")).unwrap_or_else(|error| {
+        say(format_args!("vmsgrctl: standard output: {error}"));
+        process::exit(1)
+    })
 }
 
 /// What the daemon told.
-pub fn found(found: &Found) {
+pub fn found(found: &Found) -> Reader {
     let Found { address, entity, seen_as, banner, .. } = found;
-    line(&format!("{address} is a Ceph {entity}, msgr2 features {}", features(banner)));
-    line(&format!("  it sees us at {seen_as}"));
-    line(&format!(
-        "  it offers authentication {} and connections in mode {}",
-        methods(found).join(", "),
-        modes(found).join(", ")
-    ));
+    let (features, methods, modes) = (features(banner), methods(found), modes(found));
     let (connect, handshake) = (milliseconds(found.connect), milliseconds(found.handshake));
-    line(&format!("  connected in {connect:.3} ms, banner and hello in {handshake:.3} ms"));
+    line(&format!(
+        "{address} is a Ceph {entity}, msgr2 features {features}\n  \
+           it sees us at {seen_as}\n  \
+           it offers authentication {} and connections in mode {}\n  \
+           connected in {connect:.3} ms, banner and hello in {handshake:.3} ms",
+        methods.join(", "),
+        modes.join(", ")
+    ))
 }
 
 /// Why there are no round trips, which is no fault.
@@ -60,7 +63,7 @@ pub fn note(text: &str) {
 }
 
 /// One round trip.
-pub fn round_trip(trips: &RoundTrips, time: Option<std::time::Duration>) {
+pub fn round_trip(trips: &RoundTrips, time: Option<std::time::Duration>) -> Reader {
     let sent = trips.sent;
     match time {
         Some(time) => line(&format!("keepalive {sent}: {:.3} ms", milliseconds(time))),

@@ -11,7 +11,8 @@ mod table;
 
 use self::connections::{Connections, Said};
 use self::table::Table;
-use crate::{standard_output, tap_report};
+use crate::standard_streams::{self, say};
+use crate::tap_report;
 use serde_json::json;
 use std::borrow::Cow;
 use std::fs::File;
@@ -50,7 +51,8 @@ Examples:
 
 Exit codes:
   0  read to its end
-  1  the capture is damaged, or is none; what was read of it before is shown
+  1  the capture is damaged, or is none; what was read of it before is shown;
+     or what was found cannot be written
   2  bad command line, or the file cannot be opened or is a directory";
 
 /// The file that stands for it.
@@ -64,7 +66,7 @@ pub fn run(args: &Args) -> ExitCode {
     let file = match open(&args.file) {
         Ok(file) => file,
         Err(error) => {
-            eprintln!("vmsgrctl: {}: {error}", name(&args.file));
+            say(format_args!("vmsgrctl: {}: {error}", name(&args.file)));
             return ExitCode::from(2);
         }
     };
@@ -78,13 +80,17 @@ pub fn run(args: &Args) -> ExitCode {
         if said <= MOST_SAID {
             let (from, to) = (segment.from, segment.to);
             match what {
-                Said::Gap => eprintln!("{from} > {to}: bytes are missing; not followed further"),
-                Said::Blind(reason) => eprintln!("{from} > {to}: not followed further: {reason}"),
+                Said::Gap => {
+                    say(format_args!("{from} > {to}: bytes are missing; not followed further"));
+                }
+                Said::Blind(reason) => {
+                    say(format_args!("{from} > {to}: not followed further: {reason}"));
+                }
             }
         }
     });
     if said > MOST_SAID {
-        eprintln!("... and {} more", said - MOST_SAID);
+        say(format_args!("... and {} more", said - MOST_SAID));
     }
     let text = match args.json {
         true => json(&mut connections, read.as_ref().err()),
@@ -92,14 +98,14 @@ pub fn run(args: &Args) -> ExitCode {
         false if read.is_err() && packets == 0 => String::new(),
         false => table(&mut connections),
     };
-    if let Err(error) = standard_output::print(&text) {
-        eprintln!("vmsgrctl: standard output: {error}");
+    if let Err(error) = standard_streams::print(&text) {
+        say(format_args!("vmsgrctl: standard output: {error}"));
         return ExitCode::FAILURE;
     }
     match read {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("vmsgrctl: {}: {reason}", name(&args.file));
+            say(format_args!("vmsgrctl: {}: {reason}", name(&args.file)));
             ExitCode::FAILURE
         }
     }
