@@ -15,6 +15,14 @@ const COVERED: usize = 28;
 /// The most segments that a frame has.
 pub const SEGMENTS: usize = 4;
 
+/// The lengths that an encoded one has; nothing in it is checked.
+#[inline]
+pub(super) fn lengths(bytes: &[u8; BYTES]) -> [u32; SEGMENTS] {
+    [2, 8, 14, 20].map(|at: usize| {
+        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    })
+}
+
 /// What a frame says of itself, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Preamble {
@@ -67,10 +75,7 @@ impl Preamble {
         }
         let tag = Tag::try_from(bytes[0]).map_err(Rule::UnknownTag)?;
         let count = bytes[1];
-        let lengths = [2, 8, 14, 20].map(|at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        });
-        let preamble = Self { tag, count, lengths };
+        let preamble = Self { tag, count, lengths: lengths(bytes) };
         preamble.check(bytes[26], limits).map_err(Violation::of(tag))?;
         Ok(preamble)
     }
