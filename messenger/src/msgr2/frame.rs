@@ -16,7 +16,7 @@ use super::segment::{self, Place, Segment, gather, split};
 use super::tag::Tag;
 
 /// Bytes of a segment's crc.
-const CRC: usize = 4;
+pub(super) const CRC: usize = 4;
 
 /// The segment of a message's data.
 const DATA: usize = 3;
@@ -319,20 +319,24 @@ impl FrameDecoder {
     }
 }
 
-/// Bytes behind the preamble. No overflow: each length was checked, but the limits may be anything.
-fn body_length(preamble: &Preamble) -> usize {
+/// Bytes behind the preamble, in crc mode. No overflow: each length was checked, but the limits may
+/// be anything.
+#[inline]
+pub(super) fn body_length(preamble: &Preamble) -> usize {
     let segments: u64 = preamble.lengths.iter().map(|length| u64::from(*length)).sum();
     let crc = if preamble.length(0) > 0 { CRC } else { 0 };
     let epilogue = if preamble.has_epilogue() { EPILOGUE } else { 0 };
     segments as usize + crc + epilogue
 }
 
-/// The segments of a frame whose body is here; `None` if its sender aborted it.
+/// The segments of a frame whose [body](body_length) is here, no less and no more; `None` if its
+/// sender aborted it.
 #[inline]
 pub(super) fn in_place<'a>(
     preamble: &Preamble,
     body: &'a [u8],
 ) -> Result<Option<[&'a [u8]; SEGMENTS]>, Violation> {
+    debug_assert_eq!(body.len(), body_length(preamble), "the whole body, and no more");
     let rule = Violation::of(preamble.tag);
     let (first, mut rest) = body.split_at(preamble.length(0));
     if let (false, Some((carried, behind))) = (first.is_empty(), rest.split_first_chunk()) {

@@ -119,14 +119,6 @@ impl Preamble {
         self.lengths[segment] as usize
     }
 
-    /// Bytes of the whole frame in crc mode.
-    pub(crate) fn frame_bytes(&self) -> u64 {
-        let segments: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
-        let first_crc = if self.lengths[0] > 0 { 4 } else { 0 };
-        let epilogue = if self.has_epilogue() { 13 } else { 0 };
-        BYTES as u64 + segments + first_crc + epilogue
-    }
-
     /// More than one segment: there is an epilogue.
     pub(crate) fn has_epilogue(&self) -> bool {
         self.count > 1

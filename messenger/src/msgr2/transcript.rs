@@ -5,7 +5,7 @@ use aws_lc_rs::hmac;
 use bytes::Bytes;
 
 use super::error::{Rule, Violation};
-use super::frame::{Frame, in_place};
+use super::frame::{Frame, body_length, in_place};
 use super::limits::Limits;
 use super::output;
 use super::preamble::{self, Preamble};
@@ -78,13 +78,13 @@ impl Transcript {
                 gather(&mut self.coming, preamble::BYTES, input);
                 let Some(head) = self.coming.first_chunk() else { return Ok(None) };
                 let preamble = Preamble::decode(head, limits)?;
-                let total = preamble.frame_bytes() as usize;
+                let total = preamble::BYTES + body_length(&preamble);
                 self.hold(total + AROUND_RECEIVED).map_err(Violation::of(preamble.tag))?;
                 self.coming.reserve_exact(total - preamble::BYTES);
                 *self.preamble.insert(preamble)
             }
         };
-        let total = preamble.frame_bytes() as usize;
+        let total = preamble::BYTES + body_length(&preamble);
         gather(&mut self.coming, total, input);
         if self.coming.len() < total {
             return Ok(None);
