@@ -469,6 +469,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_gathers_a_frame_is_as_small_as_the_bound_of_a_handshake_takes_it_to_be() {
+        assert!(size_of::<Gathering>() + EPILOGUE < 256, "{}", size_of::<Gathering>());
+    }
+
+    #[test]
     fn a_frame_lies_in_memory_that_is_just_as_long() {
         for lengths in [[0, 0, 0, 0], [1, 0, 0, 0], [1000, 0, 0, 0], [41, 5, 0, 4097]] {
             let segments = lengths.map(|length| vec![7; length]);
