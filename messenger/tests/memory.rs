@@ -22,8 +22,8 @@ fn count(bytes: usize, sign: isize) {
     PEAK.set(PEAK.get().max(held));
 }
 
-// What grows is moved, which is what `realloc` does unless it is said otherwise here: old and new are
-// there together, as they may be anywhere.
+// What grows is moved, which is what `realloc` does unless it is said otherwise here: old and new
+// are there together, as they may be anywhere.
 //
 // SAFETY: the system's allocator does all of it.
 unsafe impl GlobalAlloc for Counting {
