@@ -65,8 +65,7 @@ impl Worker {
         let role = match service {
             Service::Discard => Role::Discard,
             // The messenger refuses the others: a relay has its upstream from a client, an OSD
-            // waits for clients, and
-            // applications ask themselves.
+            // waits for clients, and applications ask themselves.
             Service::Echo
             | Service::OsdNull(_)
             | Service::Relay(_)

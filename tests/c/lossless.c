@@ -42,6 +42,10 @@ static void check(const struct vmsgr_message *came) {
 
     if (came->tid != taken)
         fail("a message is lost, doubled or out of its turn");
+    if (came->type != KIND && came->type != LAST)
+        fail("another type");
+    if (came->front[0].iov_len + came->front[1].iov_len != 0)
+        fail("a front");
     if (first + came->data[1].iov_len != bytes || memcmp(came->data[0].iov_base, data, first) ||
         memcmp(came->data[1].iov_base, data + first, bytes - first))
         fail("other data");

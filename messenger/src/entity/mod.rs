@@ -9,9 +9,9 @@
 //! What the endpoint has made of frames for a stream *is* the pending data of its socket
 //! (`outgoing.rs`), so arming, flushing, ending and draining are what they are for every
 //! connection. `wire.rs` is what a connection keeps; `service.rs` moves bytes and heeds the
-//! endpoint's events; `ready.rs` is who has some;
-//! `owner.rs` is where messages and the events of sessions go; `dial.rs` makes the streams that an
-//! entity asks for. An entity that only answers exists on each core, for what is accepted there.
+//! endpoint's events; `ready.rs` is who has some; `owner.rs` is where messages and the events of
+//! sessions go; `dial.rs` makes the streams that an entity asks for. An entity that only answers
+//! exists on each core, for what is accepted there.
 
 mod dial;
 mod osd_null;

@@ -5,9 +5,10 @@
 
 use super::banner::Banner;
 use super::error::{Rule, Violation};
+use super::frame::{CRC, body_length};
 use super::header::MessageHeader;
 use super::limits::Limits;
-use super::preamble::{self, Preamble, SEGMENTS};
+use super::preamble::{self, Preamble};
 use super::segment::gather;
 use super::tag::Tag;
 use super::wire::Reader;
@@ -116,7 +117,7 @@ impl Follower {
                     front_length,
                     middle_length,
                     data_length,
-                    frame_bytes: preamble.frame_bytes(),
+                    frame_bytes: (preamble::BYTES + body_length(&preamble)) as u64,
                 }))
             }
             Err(error) => {
@@ -157,7 +158,7 @@ impl Follower {
                     };
                 }
                 Next::Header(preamble) => {
-                    let total = MessageHeader::BYTES + 4;
+                    let total = MessageHeader::BYTES + CRC;
                     let Some(bytes) = self.take(total, input) else { return Ok(None) };
                     let header = MessageHeader::decode(&bytes[..MessageHeader::BYTES])
                         .map_err(Violation::of(preamble.tag))?;
@@ -254,9 +255,7 @@ fn check_agreement(tag: Tag, payload: &[u8]) -> Result<(), CannotFollow> {
 
 /// Bytes of a frame behind what is called its front here.
 fn behind_front(preamble: &Preamble, message: bool) -> u64 {
-    if !message {
-        return if preamble.length(0) > 0 { 4 } else { 0 };
-    }
-    let behind: u64 = preamble.lengths[2..SEGMENTS].iter().map(|length| u64::from(*length)).sum();
-    behind + if preamble.has_epilogue() { 13 } else { 0 }
+    let before_front = if message { MessageHeader::BYTES + CRC } else { 0 };
+    let front = preamble.length(usize::from(message));
+    (body_length(preamble) - before_front - front) as u64
 }

@@ -16,7 +16,7 @@ use super::segment::{self, Place, Segment, gather, split};
 use super::tag::Tag;
 
 /// Bytes of a segment's crc.
-const CRC: usize = 4;
+pub(super) const CRC: usize = 4;
 
 /// The segment of a message's data.
 const DATA: usize = 3;
@@ -130,20 +130,30 @@ impl Envelope {
         &self.epilogue[..self.epilogue_length]
     }
 
-    /// The whole frame for `writev`; some slices may be empty.
+    /// The whole frame for `writev`, with the segments that it is of; some slices may be empty.
     pub fn slices<'a>(&'a self, segments: &[&'a [u8]; SEGMENTS]) -> [IoSlice<'a>; Self::SLICES] {
+        debug_assert_eq!(
+            preamble::lengths(&self.preamble),
+            lengths(segments),
+            "the envelope is of other segments"
+        );
         let [first, others @ ..] = segments;
         let [front, middle, data] = *others;
         [self.preamble(), first, self.first_crc(), front, middle, data, self.epilogue()]
             .map(IoSlice::new)
     }
 
-    /// Appends the whole frame to `out`.
+    /// Appends the whole frame, with the segments that it is of, to `out`.
     pub fn append(&self, segments: &[&[u8]; SEGMENTS], out: &mut Vec<u8>) {
         let slices = self.slices(segments);
-        out.reserve(slices.iter().map(|slice| slice.len()).sum());
+        out.reserve(total(&slices));
         slices.iter().for_each(|slice| out.extend_from_slice(slice));
     }
+}
+
+/// Bytes of all of them.
+fn total(slices: &[IoSlice<'_>]) -> usize {
+    slices.iter().map(|slice| slice.len()).sum()
 }
 
 /// A whole frame in crc mode, in memory that is just as long.
@@ -152,8 +162,10 @@ impl Envelope {
 ///
 /// If a segment has 4 GiB or more.
 pub fn crc_frame(tag: Tag, segments: &[&[u8]; SEGMENTS]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    Envelope::new(tag, segments).append(segments, &mut frame);
+    let envelope = Envelope::new(tag, segments);
+    let slices = envelope.slices(segments);
+    let mut frame = Vec::with_capacity(total(&slices));
+    slices.iter().for_each(|slice| frame.extend_from_slice(slice));
     frame
 }
 
@@ -307,20 +319,24 @@ impl FrameDecoder {
     }
 }
 
-/// Bytes behind the preamble. No overflow: each length was checked, but the limits may be anything.
-fn body_length(preamble: &Preamble) -> usize {
+/// Bytes behind the preamble, in crc mode. No overflow: each length was checked, but the limits may
+/// be anything.
+#[inline]
+pub(super) fn body_length(preamble: &Preamble) -> usize {
     let segments: u64 = preamble.lengths.iter().map(|length| u64::from(*length)).sum();
     let crc = if preamble.length(0) > 0 { CRC } else { 0 };
     let epilogue = if preamble.has_epilogue() { EPILOGUE } else { 0 };
     segments as usize + crc + epilogue
 }
 
-/// The segments of a frame whose body is here; `None` if its sender aborted it.
+/// The segments of a frame whose [body](body_length) is here, no less and no more; `None` if its
+/// sender aborted it.
 #[inline]
 pub(super) fn in_place<'a>(
     preamble: &Preamble,
     body: &'a [u8],
 ) -> Result<Option<[&'a [u8]; SEGMENTS]>, Violation> {
+    debug_assert_eq!(body.len(), body_length(preamble), "the whole body, and no more");
     let rule = Violation::of(preamble.tag);
     let (first, mut rest) = body.split_at(preamble.length(0));
     if let (false, Some((carried, behind))) = (first.is_empty(), rest.split_first_chunk()) {
@@ -451,6 +467,28 @@ impl Gathering {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_gathers_a_frame_is_as_small_as_the_bound_of_a_handshake_takes_it_to_be() {
+        assert!(size_of::<Gathering>() + EPILOGUE < 256, "{}", size_of::<Gathering>());
+    }
+
+    #[test]
+    fn a_frame_lies_in_memory_that_is_just_as_long() {
+        for lengths in [[0, 0, 0, 0], [1, 0, 0, 0], [1000, 0, 0, 0], [41, 5, 0, 4097]] {
+            let segments = lengths.map(|length| vec![7; length]);
+            let frame = crc_frame(Tag::Message, &segments.each_ref().map(|segment| &segment[..]));
+            assert_eq!(frame.capacity(), frame.len(), "{lengths:?}");
+        }
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "the envelope is of other segments")]
+    fn an_envelope_goes_around_the_segments_that_it_is_of() {
+        let envelope = Envelope::new(Tag::Message, &[&[7; 41], b"front", b"", b"data"]);
+        envelope.append(&[&[7; 41], b"front", b"data", b""], &mut Vec::new());
+    }
 
     #[test]
     fn data_that_is_forgotten_is_checked_and_counted() {

@@ -19,8 +19,12 @@ pub struct Limits {
     pub data_bytes: u32,
     /// Front, middle and data of a message together.
     pub message_bytes: u32,
-    /// Memory for all that is received, and said, before the peer is authenticated, at any moment.
-    /// What was said is signed in the end, so that it is kept until then.
+    /// Memory for the frames and banners that come, and are said, before the peer is authenticated,
+    /// and for what lies around them. They are signed in the end, so that they are kept until then.
+    /// Not counted are the two signatures themselves, a frame of ours while it is put together, and
+    /// what the memory of the peer's banner has to spare: less than 2 KiB together, unless the
+    /// [`Authenticator`](super::Authenticator) says long things, and as much again for what seals
+    /// and opens in secure mode.
     pub unauthenticated_bytes: u32,
 }
 

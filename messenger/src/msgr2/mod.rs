@@ -4,10 +4,10 @@
 //! a clock moves them. The protocol is described in Ceph's documentation (`dev/msgr2`); what is
 //! built here was compared with captures of Ceph 16.2.
 //!
-//! Where to look, from the wire up: `banner.rs`; `preamble.rs`, `frame.rs` (crc mode) and
-//! `secure.rs` (AES-128-GCM) for frames, with `segment.rs`, `crc.rs`, `tag.rs`; what frames carry
-//! in `control.rs`, `header.rs`, `address.rs`; `limits.rs` and `error.rs` for what is refused.
-//! `follower.rs` watches a stream of others.
+//! Where to look, from the wire up: `banner.rs`; `preamble.rs`, `frame.rs` (crc mode) and `secure/`
+//! (AES-128-GCM, over `gcm.rs`) for frames, with `segment.rs`, `crc.rs`, `tag.rs`; what frames
+//! carry in `control.rs`, `header.rs`, `address.rs`; `limits.rs` and `error.rs` for what is
+//! refused. `follower.rs` watches a stream of others.
 //!
 //! Above the wire, [`Endpoint`] holds the sessions and streams of one entity: `connection.rs` is
 //! the state of one stream (`state.rs`, `transcript.rs`, `auth.rs`, `keepalive.rs`, `output.rs`),

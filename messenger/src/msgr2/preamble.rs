@@ -15,6 +15,14 @@ const COVERED: usize = 28;
 /// The most segments that a frame has.
 pub const SEGMENTS: usize = 4;
 
+/// The lengths that an encoded one has; nothing in it is checked.
+#[inline]
+pub(super) fn lengths(bytes: &[u8; BYTES]) -> [u32; SEGMENTS] {
+    [2, 8, 14, 20].map(|at: usize| {
+        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    })
+}
+
 /// What a frame says of itself, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Preamble {
@@ -67,10 +75,7 @@ impl Preamble {
         }
         let tag = Tag::try_from(bytes[0]).map_err(Rule::UnknownTag)?;
         let count = bytes[1];
-        let lengths = [2, 8, 14, 20].map(|at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        });
-        let preamble = Self { tag, count, lengths };
+        let preamble = Self { tag, count, lengths: lengths(bytes) };
         preamble.check(bytes[26], limits).map_err(Violation::of(tag))?;
         Ok(preamble)
     }
@@ -112,14 +117,6 @@ impl Preamble {
 
     pub(crate) fn length(&self, segment: usize) -> usize {
         self.lengths[segment] as usize
-    }
-
-    /// Bytes of the whole frame in crc mode.
-    pub(crate) fn frame_bytes(&self) -> u64 {
-        let segments: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
-        let first_crc = if self.lengths[0] > 0 { 4 } else { 0 };
-        let epilogue = if self.has_epilogue() { 13 } else { 0 };
-        BYTES as u64 + segments + first_crc + epilogue
     }
 
     /// More than one segment: there is an epilogue.

@@ -5,7 +5,7 @@ use aws_lc_rs::hmac;
 use bytes::Bytes;
 
 use super::error::{Rule, Violation};
-use super::frame::{Frame, in_place};
+use super::frame::{Frame, body_length, in_place};
 use super::limits::Limits;
 use super::output;
 use super::preamble::{self, Preamble};
@@ -28,8 +28,19 @@ const AROUND_SENT: usize = AROUND_RECEIVED + listed(output::PIECE);
 
 /// Both directions of a connection so far, frame by frame. Each frame lies in memory of its own
 /// that is there at once when its preamble has come, is held once, and then never moves, so that
-/// who is not authenticated has no more memory than the bound, however it sends. Two things are
-/// counted when they are there already: the banner, which has few bytes, and what we say.
+/// what is signed takes no more memory than the bound, however a peer that is not authenticated
+/// sends. Two things are counted when they are there already: the banner and what we say.
+///
+/// Beside the bound there is what does not grow with what the peer sends:
+///
+/// - The peer's banner, of 266 bytes at most, lies in memory that grew with it, to 512 bytes, with
+///   256 more while it does. What is counted is its bytes.
+/// - The payload of a frame that we say is there a second time until the frame is: up to three
+///   times its bytes, while a list grows.
+/// - Our signature is in none of these frames: its 512 bytes of what waits to be written, and its
+///   place there.
+/// - Nor is the peer's: in crc mode it has its 32 bytes, and less than 256 around them; in secure
+///   mode a decoder of less than 512, and a cipher for each direction, in 880 bytes of a C library.
 #[derive(Debug)]
 pub(super) struct Transcript {
     limit: u32,
@@ -78,13 +89,13 @@ impl Transcript {
                 gather(&mut self.coming, preamble::BYTES, input);
                 let Some(head) = self.coming.first_chunk() else { return Ok(None) };
                 let preamble = Preamble::decode(head, limits)?;
-                let total = preamble.frame_bytes() as usize;
+                let total = preamble::BYTES + body_length(&preamble);
                 self.hold(total + AROUND_RECEIVED).map_err(Violation::of(preamble.tag))?;
                 self.coming.reserve_exact(total - preamble::BYTES);
                 *self.preamble.insert(preamble)
             }
         };
-        let total = preamble.frame_bytes() as usize;
+        let total = preamble::BYTES + body_length(&preamble);
         gather(&mut self.coming, total, input);
         if self.coming.len() < total {
             return Ok(None);
@@ -136,6 +147,13 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::msgr2::SecureFrameDecoder;
+
+    #[test]
+    fn what_opens_the_peers_signature_is_as_small_as_it_is_said_to_be() {
+        // Beside its first unit and the signature.
+        assert!(size_of::<SecureFrameDecoder>() < 512 - 80 - 64);
+    }
 
     #[test]
     fn a_list_has_no_more_room_than_is_counted_for_its_entries() {

@@ -343,6 +343,12 @@ impl World {
             .collect()
     }
 
+    /// For each stream that is there, the node that has made it.
+    pub fn makers(&self) -> Vec<usize> {
+        let there = self.wires.iter().filter(|wire| wire.closed == [false; 2]);
+        there.map(|wire| wire.ends[0].0).collect()
+    }
+
     /// Why streams of a node were closed.
     pub fn closes(&self, node: usize) -> Vec<ConnectionError> {
         let events = self.nodes[node].events.iter();
