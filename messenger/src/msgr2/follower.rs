@@ -186,8 +186,9 @@ impl Follower {
                             None
                         }
                     };
-                    let skip = behind_front(&preamble, header.is_some()) + (length - kept) as u64;
-                    self.next = Next::Skip(skip);
+                    let before = header.map_or(0, |_| MessageHeader::BYTES + CRC);
+                    let skip = body_length(&preamble) - before - kept;
+                    self.next = Next::Skip(skip as u64);
                     check_agreement(preamble.tag, in_place.unwrap_or(&self.gathered))?;
                     return Ok(Some((preamble, header, in_place)));
                 }
@@ -251,11 +252,4 @@ fn check_agreement(tag: Tag, payload: &[u8]) -> Result<(), CannotFollow> {
         },
         _ => Ok(()),
     }
-}
-
-/// Bytes of a frame behind what is called its front here.
-fn behind_front(preamble: &Preamble, message: bool) -> u64 {
-    let before_front = if message { MessageHeader::BYTES + CRC } else { 0 };
-    let front = preamble.length(usize::from(message));
-    (body_length(preamble) - before_front - front) as u64
 }
