@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use load::{Load, Osd};
+pub use load::{Load, Measuring, Osd};
 pub use serve::{Builtin, Listen, Serve};
 pub use suite::{Place, Spin, Suite};
 

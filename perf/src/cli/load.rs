@@ -12,6 +12,27 @@ use super::values::{
     up_to, within,
 };
 
+/// How any load is measured.
+#[derive(Debug, Args, Serialize)]
+pub struct Measuring {
+    /// How long to measure, after 0.3 s of warm-up, at most 86400
+    #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
+    #[arg(allow_negative_numbers = true)]
+    #[serde(serialize_with = "in_seconds")]
+    pub duration: Duration,
+    /// Process whose CPU time, context switches and system calls are counted: the server. The last
+    /// for 0.3 s after the rest, as root by tracepoints, else by strace
+    #[arg(long, value_parser = process_id, allow_negative_numbers = true)]
+    pub pid: Option<u32>,
+    /// Core to run on
+    #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
+    pub core: Option<usize>,
+    /// Write what was measured to a file as well
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub json: Option<PathBuf>,
+}
+
 #[derive(Debug, Args, Serialize)]
 pub struct Load {
     /// Where the server listens, HOST:PORT
@@ -29,11 +50,9 @@ pub struct Load {
     #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = up_to::<MAX_BYTES>)]
     #[arg(allow_negative_numbers = true)]
     pub size: usize,
-    /// How long to measure, after 0.3 s of warm-up, at most 86400
-    #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
-    #[arg(allow_negative_numbers = true)]
-    #[serde(serialize_with = "in_seconds")]
-    pub duration: Duration,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub measuring: Measuring,
     /// Send nothing: what does the server do for connections on which nobody speaks?
     #[arg(long, conflicts_with_all = ["depth", "size", "verify", "churn", "slow", "rate"])]
     pub idle: bool,
@@ -48,20 +67,9 @@ pub struct Load {
     #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second)]
     #[arg(allow_negative_numbers = true)]
     pub rate: Option<f64>,
-    /// Process whose CPU time, context switches and system calls are counted: the server. The last
-    /// for 0.3 s after the rest, as root by tracepoints, else by strace
-    #[arg(long, value_parser = process_id, allow_negative_numbers = true)]
-    pub pid: Option<u32>,
     /// Compare every byte that comes back with what was sent
     #[arg(long)]
     pub verify: bool,
-    /// Core to run on
-    #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
-    pub core: Option<usize>,
-    /// Write what was measured to a file as well
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
-    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args, Serialize)]
@@ -81,11 +89,9 @@ pub struct Osd {
     #[arg(long, default_value_t = 4096, value_name = "BYTES", value_parser = operation)]
     #[arg(allow_negative_numbers = true)]
     pub size: u32,
-    /// How long to measure, after 0.3 s of warm-up, at most 86400
-    #[arg(long, default_value = "5", value_name = "SECS", value_parser = seconds)]
-    #[arg(allow_negative_numbers = true)]
-    #[serde(serialize_with = "in_seconds")]
-    pub duration: Duration,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub measuring: Measuring,
     /// Share of the operations that read instead of writing, from 0 to 1
     #[arg(long, default_value = "0", value_name = "F", value_parser = share)]
     #[arg(allow_negative_numbers = true)]
@@ -94,17 +100,6 @@ pub struct Osd {
     #[arg(long, value_name = "R", conflicts_with = "depth", value_parser = per_second)]
     #[arg(allow_negative_numbers = true)]
     pub rate: Option<f64>,
-    /// Process whose CPU time, context switches and system calls are counted: the server. The last
-    /// for 0.3 s after the rest, as root by tracepoints, else by strace
-    #[arg(long, value_parser = process_id, allow_negative_numbers = true)]
-    pub pid: Option<u32>,
-    /// Core to run on
-    #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
-    pub core: Option<usize>,
-    /// Write what was measured to a file as well
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
-    pub json: Option<PathBuf>,
 }
 
 /// A duration in a load's file.

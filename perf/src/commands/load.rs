@@ -1,54 +1,66 @@
 //! One server under a load.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use vmsgr_perf::cores;
 use vmsgr_perf::load::churn::{self, ChurnOptions};
 use vmsgr_perf::load::idle::{self, IdleOptions};
 use vmsgr_perf::load::osd::{self, OsdOptions};
 use vmsgr_perf::load::{self, WARM_UP};
+use vmsgr_perf::probe::Watched;
 
 use super::outcome::{idle_table, load_table};
 use super::{stop_on_signals, usable, watched};
-use crate::cli::{Load, Osd};
+use crate::cli::{Load, Measuring, Osd};
 use crate::failure::Failure::{self, Usage};
 use crate::failure::under_load;
 use crate::output::print;
 use crate::progress::progress;
 use crate::saved;
 
-/// Loads an echo server.
-pub fn load(arguments: &Load) -> Result<(), Failure> {
+/// Finds out before the load begins what would spoil it; the flag that signals set, and who is
+/// looked at.
+fn begin(measuring: &Measuring) -> Result<(Arc<AtomicBool>, Vec<Watched>), Failure> {
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
+    saved::prepare(measuring.json.as_deref()).map_err(Usage)?;
+    usable(measuring.core).map_err(Usage)?;
+    let servers = watched(measuring.pid).map_err(Usage)?;
+    Ok((stop, servers))
+}
+
+/// Loads an echo server.
+pub fn load(arguments: &Load) -> Result<(), Failure> {
+    let Measuring { duration, core, pid, json } = &arguments.measuring;
+    let (stop, servers) = begin(&arguments.measuring)?;
     let failed = |error| under_load(error, arguments.addr, ("echo", "epoll"));
-    saved::prepare(arguments.json.as_deref()).map_err(Usage)?;
-    usable(arguments.core).map_err(Usage)?;
-    let servers = watched(arguments.pid).map_err(Usage)?;
     let units = (!arguments.idle).then_some("msgs");
-    let progress = progress(arguments.duration, arguments.connections, arguments.addr, units)?;
-    let probe = arguments.pid.map(|_| load::PROBED);
+    let progress = progress(*duration, arguments.connections, arguments.addr, units)?;
+    let probe = pid.map(|_| load::PROBED);
     if arguments.idle {
         let options = IdleOptions {
             address: arguments.addr,
             connections: arguments.connections,
-            duration: arguments.duration,
+            duration: *duration,
             warm_up: WARM_UP,
-            core: arguments.core,
+            core: *core,
             servers,
         };
         let outcome = idle::run(&options, &stop).map_err(failed)?;
         progress.finish_and_clear();
         print(&idle_table(&outcome))?;
-        return Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?);
+        return Ok(saved::save(json.as_deref(), arguments, &outcome)?);
     }
     let outcome = if arguments.churn {
         let options = ChurnOptions {
             address: arguments.addr,
             at_once: arguments.connections,
             size: arguments.size,
-            duration: arguments.duration,
+            duration: *duration,
             warm_up: WARM_UP,
             verify: arguments.verify,
-            core: arguments.core,
+            core: *core,
             servers,
             probe,
         };
@@ -59,10 +71,10 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
             connections: arguments.connections,
             depth: arguments.depth,
             size: arguments.size,
-            duration: arguments.duration,
+            duration: *duration,
             warm_up: WARM_UP,
             verify: arguments.verify,
-            core: arguments.core,
+            core: *core,
             servers,
             probe,
             rate: arguments.rate,
@@ -73,19 +85,15 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
     let outcome = outcome.map_err(failed)?;
     progress.finish_and_clear();
     print(&load_table(&outcome, ("msgs", "message")))?;
-    Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?)
+    Ok(saved::save(json.as_deref(), arguments, &outcome)?)
 }
 
 /// Loads whoever answers operations of OSDs.
 pub fn osd(arguments: &Osd) -> Result<(), Failure> {
-    cores::raise_descriptor_limit()?;
-    let stop = stop_on_signals()?;
+    let Measuring { duration, core, pid, json } = &arguments.measuring;
+    let (stop, servers) = begin(&arguments.measuring)?;
     let failed = |error| under_load(error, arguments.addr, ("osd-null", "osd-null"));
-    saved::prepare(arguments.json.as_deref()).map_err(Usage)?;
-    usable(arguments.core).map_err(Usage)?;
-    let servers = watched(arguments.pid).map_err(Usage)?;
-    let progress =
-        progress(arguments.duration, arguments.connections, arguments.addr, Some("ops"))?;
+    let progress = progress(*duration, arguments.connections, arguments.addr, Some("ops"))?;
     let options = OsdOptions {
         address: arguments.addr,
         connections: arguments.connections,
@@ -93,14 +101,14 @@ pub fn osd(arguments: &Osd) -> Result<(), Failure> {
         rate: arguments.rate,
         size: arguments.size as usize,
         read_fraction: arguments.read_fraction,
-        duration: arguments.duration,
+        duration: *duration,
         warm_up: WARM_UP,
-        core: arguments.core,
+        core: *core,
         servers,
-        probe: arguments.pid.map(|_| load::PROBED),
+        probe: pid.map(|_| load::PROBED),
     };
     let outcome = osd::run(&options, &stop).map_err(failed)?;
     progress.finish_and_clear();
     print(&load_table(&outcome, ("ops", "operation")))?;
-    Ok(saved::save(arguments.json.as_deref(), arguments, &outcome)?)
+    Ok(saved::save(json.as_deref(), arguments, &outcome)?)
 }
