@@ -4,24 +4,32 @@ use std::time::{Duration, Instant};
 
 use vmsgr_messenger::msgr2::*;
 
-use crate::played::{Played, introduction, lossless, message_frame, reconnect};
+use crate::played::{Played, ident, introduction, lossless, message_frame, reconnect};
 use crate::world::{World, config, message, name};
 
-/// A client of a lossless session with the peer at address 1, whose server has said this name.
+/// A client of a lossless session with the peer at an address.
 struct Dialling {
     played: Played,
     session: SessionId,
+    ours: u8,
+    peer: u8,
 }
 
 impl Dialling {
     fn new(policy: Policy) -> Self {
+        Self::between(2, 1, policy)
+    }
+
+    /// From the one address to the other.
+    fn between(ours: u8, peer: u8, policy: Policy) -> Self {
         let now = Instant::now();
         let auth = Box::new(AuthNone::new(EntityType::OSD, "0", 0));
-        let mut endpoint = Endpoint::new(config(EntityType::OSD, 2), auth, now);
-        let target = Target { address: name(1), entity: None, policy, reopen: false };
+        let config = Config { policy, ..config(EntityType::OSD, ours) };
+        let mut endpoint = Endpoint::new(config, auth, now);
+        let target = Target { address: name(peer), entity: None, policy, reopen: false };
         let session = endpoint.connect(target, now).unwrap();
         let stream = endpoint.connected(session, now).unwrap();
-        Self { played: Played { endpoint, stream, now }, session }
+        Self { played: Played { endpoint, stream, now }, session, ours, peer }
     }
 
     /// The server lets it in; what it says then.
@@ -29,7 +37,7 @@ impl Dialling {
         let mut bytes = Banner::OURS.encode().to_vec();
         bytes.extend(control_frame(&Control::Hello(Hello {
             entity: EntityType::OSD,
-            peer: name(2),
+            peer: name(self.ours),
         })));
         let done = AuthDone { global_id: 1, mode: 1, payload: Default::default() };
         bytes.extend(control_frame(&Control::AuthDone(done)));
@@ -41,7 +49,7 @@ impl Dialling {
     }
 
     fn welcome(&mut self, flags: u64) {
-        self.welcome_as(name(1), flags);
+        self.welcome_as(name(self.peer), flags);
     }
 
     /// The server is there, it says.
@@ -67,6 +75,17 @@ impl Dialling {
         }
         self.played.stream = self.played.endpoint.connected(self.session, self.played.now).unwrap();
         self.let_in()
+    }
+
+    /// The peer makes a connection of its own and says this on it; the answer, and the stream that
+    /// was ours.
+    fn race(&mut self, say: &Control) -> (Control, StreamId) {
+        let dialled = self.played.stream;
+        let from = name(self.peer).socket.expect("it has one");
+        self.played.stream = self.played.endpoint.accept(from, self.played.now);
+        self.played.give(&introduction(self.peer));
+        self.played.said();
+        (self.played.answer(say), dialled)
     }
 }
 
@@ -138,6 +157,53 @@ fn who_is_told_to_wait_does_so_for_as_long_as_a_handshake_takes() {
     client.played.endpoint.handle_timeout(until);
     let asks = |event: &Event| matches!(event, Event::Connect { .. });
     assert!(client.played.events().iter().any(asks), "nobody came");
+}
+
+#[test]
+fn who_begins_at_the_same_time_is_told_to_wait_by_the_smaller_address_only() {
+    for (ours, peer) in [(1, 2), (2, 1)] {
+        let mut client = Dialling::between(ours, peer, Policy::LOSSLESS_PEER);
+        client.let_in();
+        let theirs =
+            ClientIdent { addresses: name(peer).into(), target: name(ours), ..ident(5, 1) };
+        let (answer, dialled) = client.race(&Control::ClientIdent(theirs));
+        if ours < peer {
+            assert_eq!(answer, Control::Wait);
+            client.played.stream = dialled;
+            client.welcome(0);
+        } else {
+            assert!(matches!(answer, Control::ServerIdent(_)), "{answer:?}");
+        }
+        let message = message_frame(MessageHeader { seq: 1, ..Default::default() });
+        assert_eq!(client.played.give(&message), 1, "the session goes on there");
+        assert_eq!(client.played.endpoint.sessions(), 1);
+    }
+}
+
+#[test]
+fn who_goes_on_at_the_same_time_is_told_to_wait_by_the_smaller_address_only() {
+    // Who has tried more often is in no race with us.
+    for (ours, peer, connect_seq) in [(1, 2, 1), (2, 1, 1), (1, 2, 2)] {
+        let mut client = Dialling::between(ours, peer, Policy::LOSSLESS_PEER);
+        let said = client.let_in();
+        let [Control::ClientIdent(ident)] = &said[..] else { panic!("{said:?}") };
+        client.welcome(0);
+        client.played.endpoint.send(client.session, message(1), client.played.now).unwrap();
+        assert_eq!(resumption(&client.lose()).connect_seq, 1);
+        let addresses = name(peer).into();
+        let back = SessionReconnect { addresses, connect_seq, ..reconnect(ident.cookie, 77) };
+        let (answer, dialled) = client.race(&Control::SessionReconnect(back));
+        if ours < peer && connect_seq == 1 {
+            assert_eq!(answer, Control::Wait);
+            client.played.stream = dialled;
+            client.played.give(&control_frame(&Control::SessionReconnectOk(0)));
+        } else {
+            assert_eq!(answer, Control::SessionReconnectOk(0));
+        }
+        let message = message_frame(MessageHeader { seq: 1, ..Default::default() });
+        assert_eq!(client.played.give(&message), 1, "the session goes on there");
+        assert_eq!(client.played.endpoint.sessions(), 1);
+    }
 }
 
 #[test]
