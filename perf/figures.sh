@@ -11,7 +11,7 @@ usage() {
 Usage: perf/figures.sh [--quick] [--only PART,...] [--out DIR] [--keep DIR] [--dry-run]
 
 Builds the release and measures what docs/PERFORMANCE.md shows, one part after the other. It needs cores 0 and 1, and
-nobody else on them, and says beforehand how long it will take: less than 40 minutes. No sample is taken twice, so that
+nobody else on them, and says beforehand how long it will take: less than 45 minutes. No sample is taken twice, so that
 this holds on a busy machine, too; disturbed ones are left out of the medians.
 
   echo       echo servers, all workloads
@@ -94,9 +94,9 @@ declare -A peers=(
     [msgr2]=vmsgrd-osd,osd-null
 )
 declare -A workloads=([echo]=$loads [relay]=$loads [app]=$loads [msgr2]=$writes)
-declare -A rounds=([echo]=9 [relay]=9 [app]=7 [msgr2]=7 [spin]=3 [frames]=9 [hand-over]=9 [tap]=7)
+declare -A rounds=([echo]=9 [relay]=9 [app]=7 [msgr2]=7 [spin]=5 [frames]=9 [hand-over]=9 [tap]=7)
 declare -A seconds=([echo]=0.4 [relay]=0.4 [app]=0.4 [msgr2]=0.4 [spin]=0.5 [tap]=1)
-idle_seconds=5
+idle_seconds=10
 if [ -n "$quick" ]; then
     for part in "${parts[@]}"; do rounds[$part]=1; done
     for part in echo relay app msgr2 spin; do seconds[$part]=0.05; done

@@ -21,6 +21,9 @@ pub struct Machine {
     pub memory_gib: f64,
     /// Release of the kernel.
     pub kernel: String,
+    /// How the kernel decides when what was written is sent: some do with timers, on loopback, too.
+    #[serde(default = "unknown")]
+    pub congestion_control: String,
     /// Commit that this program was built of, with a `+` when there were changes on top of it.
     pub commit: String,
 }
@@ -31,6 +34,8 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let congestion_control =
+            fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
         let flags = field(&cpuinfo, "flags").unwrap_or_default();
         Self {
             processor: known(field(&cpuinfo, "model name").unwrap_or_default()),
@@ -38,6 +43,7 @@ impl Machine {
             virtual_machine: flags.split(' ').any(|flag| flag == "hypervisor"),
             memory_gib: memory_gib(&meminfo).unwrap_or(0.0),
             kernel: known(kernel.trim()),
+            congestion_control: known(congestion_control.trim()),
             commit: COMMIT.into(),
         }
     }
@@ -48,14 +54,18 @@ impl fmt::Display for Machine {
         let kind = if self.virtual_machine { "virtual" } else { "bare" };
         write!(
             f,
-            "machine: {}, {} cores ({kind}), {:.1} GiB, Linux {}",
-            self.processor, self.cores, self.memory_gib, self.kernel
+            "machine: {}, {} cores ({kind}), {:.1} GiB, Linux {}, congestion control {}",
+            self.processor, self.cores, self.memory_gib, self.kernel, self.congestion_control
         )
     }
 }
 
 fn known(text: &str) -> String {
-    if text.is_empty() { "unknown".into() } else { text.into() }
+    if text.is_empty() { unknown() } else { text.into() }
+}
+
+fn unknown() -> String {
+    "unknown".into()
 }
 
 /// Value of the first line `name : value`.
@@ -82,5 +92,18 @@ mod tests {
         assert_eq!(field(cpuinfo, "bugs"), None);
         assert_eq!(memory_gib("MemTotal:        8388608 kB\n"), Some(8.0));
         assert_eq!(memory_gib(""), None);
+    }
+
+    #[test]
+    fn older_results_do_not_say_how_the_kernel_sends() {
+        let mut value =
+            serde_json::to_value(Machine::here()).expect("it has only strings and numbers");
+        let known = value["congestion_control"].take();
+        let available = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+        let available = available.expect("every kernel with TCP has it");
+        assert!(available.split_whitespace().any(|it| known == it), "{known}: none of {available}");
+        value.as_object_mut().expect("it has fields").remove("congestion_control");
+        let machine: Machine = serde_json::from_value(value).expect("only that is missing");
+        assert!(machine.to_string().ends_with(", congestion control unknown"), "{machine}");
     }
 }

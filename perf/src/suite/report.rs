@@ -189,6 +189,7 @@ pub(crate) mod tests {
                 virtual_machine: true,
                 memory_gib: 1.0,
                 kernel: "6".into(),
+                congestion_control: "cubic".into(),
                 commit: "abc".into(),
             },
             command: "vmsgr-bench suite".into(),
