@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use core_affinity::CoreId;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
 
 /// The lowest priority.
 const NICEST: i32 = 19;
@@ -13,10 +15,19 @@ const NICEST: i32 = 19;
 /// When this process may not use that core; the error names those it may.
 pub fn pin(core: usize) -> Result<()> {
     check(core)?;
-    if !core_affinity::set_for_current(CoreId { id: core }) {
-        bail!("cannot pin to core {core}: sched_setaffinity refused");
-    }
-    Ok(())
+    move_to(core)
+}
+
+/// As [`pin`], for a thread that was pinned before, or was started by one that was: it is told of no
+/// other core, but may go there.
+///
+/// # Errors
+/// When this process may not use that core.
+pub fn move_to(core: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(core)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &only))
+        .with_context(|| format!("cannot pin to core {core}"))
 }
 
 /// From now on the calling thread runs when nobody else on its core wants to, and others need not

@@ -42,6 +42,7 @@
 //!     warm_up: Duration::from_millis(10),
 //!     verify: true,
 //!     core: None,
+//!     server_core: None,
 //!     servers: vec![Watched { pid: std::process::id(), reports: None }],
 //!     probe: None,
 //!     rate: None,
@@ -55,6 +56,7 @@
 
 pub mod compare;
 pub mod cores;
+pub mod distance;
 pub mod frames;
 pub mod hand_over;
 pub mod latency;

@@ -24,10 +24,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::cores;
 use crate::latency::Percentiles;
 use crate::probe::{Probe, Probed, Watched};
 use crate::proc::{Snapshot, Usage};
+use crate::{cores, distance};
 use generator::Generator;
 
 /// How long a server is loaded before it is measured, where nobody says otherwise.
@@ -38,6 +38,10 @@ pub const PROBED: Duration = Duration::from_millis(300);
 
 /// How long a server may take to accept, and how long it may go without completing anything.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a server is loaded between somebody else's short use of its core and when it is
+/// measured: who was answered late meanwhile is not among what counts.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// How often the generator looks at the clock.
 const TICK: Duration = Duration::from_millis(20);
@@ -61,6 +65,9 @@ pub struct Options {
     pub verify: bool,
     /// Core to pin the calling thread to.
     pub core: Option<usize>,
+    /// Core that the servers are pinned to; if both are known, how far they are from each other is
+    /// measured, too.
+    pub server_core: Option<usize>,
     /// Processes whose CPU time and context switches are counted: the server, or those that are it
     /// together, from front to back.
     pub servers: Vec<Watched>,
@@ -93,6 +100,10 @@ pub struct Outcome {
     /// What each of the processes used.
     #[serde(default)]
     pub parts: Vec<Usage>,
+    /// [How far](crate::distance) the servers' core was from the generator's: there and back in
+    /// nanoseconds, before and after it was measured, where somebody answered.
+    #[serde(default)]
+    pub round_trips_ns: Vec<f64>,
     /// What was counted after that.
     #[serde(default)]
     pub probed: Option<Probed>,
@@ -169,12 +180,16 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
     }
     let mut generator = Generator::connect(options, stop)?;
     generator.turn_until(Instant::now() + options.warm_up)?;
+    let before = distance(options.core, options.server_core)?;
+    generator.turn_until(Instant::now() + SETTLE.min(options.warm_up))?;
     generator.clear();
     let window = Window::open(&options.servers)?;
     generator.turn_until(window.started() + options.duration)?;
     let messages = generator.replies().sum();
     let mut outcome =
         window.close(messages, generator.latency(), options.size, generator.ready_per_wait())?;
+    let after = distance(options.core, options.server_core)?;
+    outcome.round_trips_ns = before.into_iter().chain(after).collect();
     outcome.silent_connections = generator.replies().filter(|&replies| replies == 0).count();
     outcome.open_loop =
         options.rate.map(|rate| OpenLoop { rate, unanswered: generator.outstanding() });
@@ -196,6 +211,14 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
 fn connect(address: SocketAddr, index: usize) -> Result<TcpStream> {
     TcpStream::connect_timeout(&address, PATIENCE)
         .with_context(|| format!("connection {index} to {address}"))
+}
+
+/// How far the servers' core is from ours, if both are known and not the same.
+fn distance(ours: Option<usize>, servers: Option<usize>) -> Result<Option<f64>> {
+    match (ours, servers) {
+        (Some(ours), Some(servers)) if ours != servers => distance::round_trip_ns(servers),
+        _ => Ok(None),
+    }
 }
 
 /// The time that is measured, from when it was opened.
@@ -238,6 +261,7 @@ impl<'a> Window<'a> {
             },
             server: together(&parts),
             parts,
+            round_trips_ns: Vec::new(),
             probed: None,
             open_loop: None,
         })

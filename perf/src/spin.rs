@@ -22,7 +22,7 @@ use crate::load::{self, Outcome, WARM_UP};
 use crate::picture::curves::{Axis, Curve, Panel, curves};
 use crate::probe::Watched;
 use crate::server::Server;
-use crate::suite::disturbance::{Disturbance, Watch};
+use crate::suite::disturbance::{Disturbance, Nearest, Watch};
 use crate::suite::machine::Machine;
 use crate::suite::measured::Measured;
 use crate::suite::peer::{Peer, Place, core_mask};
@@ -167,6 +167,7 @@ impl Point {
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
     let progress = ProgressBar::new((RATES.len() * SERVERS.len() * options.rounds) as u64)
         .with_style(ProgressStyle::with_template("{msg:<32} [{bar:40}] {pos}/{len}, {eta} left")?);
+    let nearest = Nearest::default();
     let mut servers: Vec<Series> = SERVERS
         .iter()
         .map(|(name, _)| Series { name: name.to_string(), points: Vec::new() })
@@ -180,7 +181,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
             for &index in &running {
                 let name = SERVERS[index].0;
                 progress.set_message(format!("{}/s {name}", rate(due)));
-                let outcome = sample(options, name, due, stop)
+                let outcome = sample(options, (name, due), stop, &nearest)
                     .with_context(|| format!("{name} at {}/s", rate(due)))?;
                 let point = servers[index].points.last_mut();
                 point.context("no point")?.rounds.push(outcome);
@@ -203,10 +204,15 @@ fn goes_on(series: &Series) -> bool {
 
 /// One sample; taken again while the machine is busy with something else, and in the end the least
 /// disturbed one.
-fn sample(options: &Options, name: Name, due: f64, stop: &AtomicBool) -> Result<Outcome> {
+fn sample(
+    options: &Options,
+    server: (Name, f64),
+    stop: &AtomicBool,
+    nearest: &Nearest,
+) -> Result<Outcome> {
     let mut best: Option<(f64, Outcome)> = None;
     for _ in 0..options.attempts {
-        let (disturbance, outcome) = attempt_sample(options, name, due, stop)?;
+        let (disturbance, outcome) = attempt_sample(options, server, stop, nearest)?;
         let total = disturbance.total();
         if best.as_ref().is_none_or(|(least, _)| total < *least) {
             best = Some((total, outcome));
@@ -220,9 +226,9 @@ fn sample(options: &Options, name: Name, due: f64, stop: &AtomicBool) -> Result<
 
 fn attempt_sample(
     options: &Options,
-    name: Name,
-    due: f64,
+    (name, due): (Name, f64),
     stop: &AtomicBool,
+    nearest: &Nearest,
 ) -> Result<(Disturbance, Outcome)> {
     let place = &options.place;
     let mut server = start(name, place)?;
@@ -236,6 +242,7 @@ fn attempt_sample(
         warm_up: WARM_UP.min(duration),
         verify: false,
         core: Some(place.load_core),
+        server_core: Some(place.server_core),
         servers: vec![Watched { pid: server.pid(), reports: None }],
         probe: None,
         rate: Some(due),
@@ -249,7 +256,7 @@ fn attempt_sample(
     server.check()?;
     let outcome = outcome.map_err(|_| anyhow!("the generator panicked"))??;
     let measured = Measured::Load(outcome.clone());
-    Ok((Disturbance::new(stolen, Kind::Echo, &measured), outcome))
+    Ok((Disturbance::new(stolen, Kind::Echo, &measured, nearest), outcome))
 }
 
 /// How long a sample at a rate is, of one that should take `usual`.

@@ -32,7 +32,7 @@ use crate::load::idle::{self, IdleOptions};
 use crate::load::osd::{self, OsdOptions};
 use crate::load::{self, PROBED, WARM_UP};
 use crate::workload::{Kind, Shape, Workload};
-use disturbance::{Disturbance, Watch};
+use disturbance::{Disturbance, Nearest, Watch};
 use measured::Measured;
 use peer::{Absent, Peer, Place, Running};
 use report::{Header, Report};
@@ -120,10 +120,11 @@ pub fn run(
     let samples: usize = plans.iter().map(of_plan).sum();
     let progress = ProgressBar::new(samples as u64)
         .with_style(ProgressStyle::with_template("{msg:<32} [{bar:40}] {pos}/{len}, {eta} left")?);
+    let run = Run { options, stop, nearest: Nearest::default() };
     let mut report = Report::new(header);
     for plan in plans {
         for &workload in &plan.workloads {
-            let section = section(options, plan, workload, stop, &progress)?;
+            let section = section(&run, plan, workload, &progress)?;
             let section = report.add(section);
             progress.suspend(|| say(&format_args!("{section}\n")))?;
         }
@@ -132,13 +133,20 @@ pub fn run(
     Ok(report)
 }
 
+/// What all samples have in common.
+struct Run<'a> {
+    options: &'a Options,
+    stop: &'a AtomicBool,
+    nearest: Nearest,
+}
+
 fn section(
-    options: &Options,
+    run: &Run<'_>,
     plan: &Plan,
     workload: Workload,
-    stop: &AtomicBool,
     progress: &ProgressBar,
 ) -> Result<Section> {
+    let options = run.options;
     let count = rounds(options, plan.kind, workload);
     let mut rounds = Vec::with_capacity(count);
     for number in 1..=count {
@@ -147,12 +155,15 @@ fn section(
             let (name, peer_name) = (workload.name(), peer.name());
             let kind = plan.kind.prefix();
             progress.set_message(format!("{kind}{name} {number}/{count} {peer_name}"));
-            let sample = sample(options, workload, (plan.kind, peer), stop)
+            let sample = sample(run, workload, (plan.kind, peer))
                 .with_context(|| format!("{peer_name} under {name}"))?;
             round.push(sample);
             progress.inc(1);
         }
         rounds.push(round);
+    }
+    for sample in rounds.iter_mut().flatten() {
+        sample.disturbance.compare(&sample.measured, &run.nearest);
     }
     let shape = workload.shape(plan.kind);
     Ok(Section {
@@ -172,20 +183,16 @@ fn rounds(options: &Options, kind: Kind, workload: Workload) -> usize {
 
 /// One sample; taken again while the machine is busy with something else, and in the end the least
 /// disturbed one.
-fn sample(
-    options: &Options,
-    workload: Workload,
-    peer: (Kind, Peer),
-    stop: &AtomicBool,
-) -> Result<Sample> {
-    let mut best = attempt_sample(options, workload, peer, stop)?;
+fn sample(run: &Run<'_>, workload: Workload, peer: (Kind, Peer)) -> Result<Sample> {
+    let options = run.options;
+    let mut best = attempt_sample(run, workload, peer)?;
     // Nothing is nothing, whatever else goes on.
     let again = !workload.shape(peer.0).is_idle();
     while again && !best.is_clean() && best.attempts < options.attempts {
         // Whoever disturbed it may be done by then.
         thread::sleep(options.duration / 2);
         let attempts = best.attempts + 1;
-        let next = attempt_sample(options, workload, peer, stop)?;
+        let next = attempt_sample(run, workload, peer)?;
         if next.disturbance.total() < best.disturbance.total() {
             best = next;
         }
@@ -194,12 +201,8 @@ fn sample(
     Ok(best)
 }
 
-fn attempt_sample(
-    options: &Options,
-    workload: Workload,
-    (kind, peer): (Kind, Peer),
-    stop: &AtomicBool,
-) -> Result<Sample> {
+fn attempt_sample(run: &Run<'_>, workload: Workload, (kind, peer): (Kind, Peer)) -> Result<Sample> {
+    let (options, stop) = (run.options, run.stop);
     let mut server = peer.start(kind, &options.place)?;
     let watch = Watch::start([options.place.server_core, options.place.load_core])?;
     // On a thread of its own, because it is pinned and servers that are started later would inherit
@@ -212,7 +215,7 @@ fn attempt_sample(
     // When the server died, that is the reason, and not the reset that the generator saw.
     server.check()?;
     let (measured, alone_p99_us) = measured.map_err(|_| anyhow!("the generator panicked"))??;
-    let disturbance = Disturbance::new(stolen, kind, &measured);
+    let disturbance = Disturbance::new(stolen, kind, &measured, &run.nearest);
     Ok(Sample { measured, disturbance, alone_p99_us, attempts: 1 })
 }
 
@@ -225,6 +228,7 @@ fn measure(
 ) -> Result<(Measured, Option<f64>)> {
     let (address, servers) = (running.address(), running.watched());
     let core = Some(options.place.load_core);
+    let server_core = Some(options.place.server_core);
     let (duration, warm_up) = (options.duration, WARM_UP);
     // Not worth more than what is measured.
     let probe = Some(PROBED.min(options.duration));
@@ -237,6 +241,7 @@ fn measure(
         warm_up,
         verify: false,
         core,
+        server_core,
         servers: servers.clone(),
         probe,
         rate: None,
@@ -272,6 +277,7 @@ fn measure(
                 warm_up,
                 verify: false,
                 core,
+                server_core,
                 servers,
                 probe,
             };
@@ -293,6 +299,7 @@ fn measure(
                 duration,
                 warm_up,
                 core,
+                server_core,
                 servers,
                 probe,
             };

@@ -61,6 +61,7 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
             warm_up: WARM_UP,
             verify: arguments.verify,
             core: *core,
+            server_core: None,
             servers,
             probe,
         };
@@ -75,6 +76,7 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
             warm_up: WARM_UP,
             verify: arguments.verify,
             core: *core,
+            server_core: None,
             servers,
             probe,
             rate: arguments.rate,
@@ -104,6 +106,7 @@ pub fn osd(arguments: &Osd) -> Result<(), Failure> {
         duration: *duration,
         warm_up: WARM_UP,
         core: *core,
+        server_core: None,
         servers,
         probe: pid.map(|_| load::PROBED),
     };

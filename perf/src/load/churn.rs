@@ -13,7 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::pattern::Pattern;
-use super::{Outcome, PATIENCE, TICK, Window, live};
+use super::{Outcome, PATIENCE, SETTLE, TICK, Window, distance, live};
 use crate::cores;
 use crate::latency::Latency;
 use crate::probe::{Probe, Watched};
@@ -34,6 +34,7 @@ pub struct ChurnOptions {
     pub warm_up: Duration,
     pub verify: bool,
     pub core: Option<usize>,
+    pub server_core: Option<usize>,
     pub servers: Vec<Watched>,
     pub probe: Option<Duration>,
 }
@@ -65,12 +66,16 @@ pub fn run(options: &ChurnOptions, stop: &AtomicBool) -> Result<Outcome> {
         visitors.connect(slot)?;
     }
     visitors.turn_until(Instant::now() + options.warm_up, stop)?;
+    let before = distance(options.core, options.server_core)?;
+    visitors.turn_until(Instant::now() + SETTLE.min(options.warm_up), stop)?;
     visitors.clear();
     let window = Window::open(&options.servers)?;
     visitors.turn_until(window.started() + options.duration, stop)?;
     let effort = visitors.events as f64 / visitors.waits.max(1) as f64;
     let mut outcome =
         window.close(visitors.completed, visitors.latency.percentiles(), options.size, effort)?;
+    let after = distance(options.core, options.server_core)?;
+    outcome.round_trips_ns = before.into_iter().chain(after).collect();
     if let Some(duration) = options.probe {
         let (probe, before) = (Probe::begin(&options.servers)?, visitors.completed);
         visitors.turn_until(Instant::now() + duration, stop)?;

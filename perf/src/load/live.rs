@@ -41,6 +41,7 @@ mod tests {
             warm_up: Duration::ZERO,
             verify: false,
             core: None,
+            server_core: None,
             servers: Vec::new(),
             probe: None,
             rate: None,

@@ -21,7 +21,7 @@ use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use super::pace::Pace;
 use super::pattern::Pattern;
-use super::{OpenLoop, Outcome, PATIENCE, TICK, Window, connect, live};
+use super::{OpenLoop, Outcome, PATIENCE, SETTLE, TICK, Window, connect, distance, live};
 use crate::cores;
 use crate::latency::Latency;
 use crate::msgr2_stream::BUFFER_BYTES;
@@ -56,6 +56,8 @@ pub struct OsdOptions {
     pub warm_up: Duration,
     /// Core to pin the calling thread to.
     pub core: Option<usize>,
+    /// Core that the OSD is pinned to, as in [`load::Options`](super::Options).
+    pub server_core: Option<usize>,
     /// Processes whose CPU time and context switches are counted: the OSD.
     pub servers: Vec<Watched>,
     /// How long to go on after that, for what cannot be counted without slowing the servers down.
@@ -75,12 +77,16 @@ pub fn run(options: &OsdOptions, stop: &AtomicBool) -> Result<Outcome> {
     }
     let mut load = Load::connect(options, stop)?;
     load.turn_until(Instant::now() + options.warm_up)?;
+    let before = distance(options.core, options.server_core)?;
+    load.turn_until(Instant::now() + SETTLE.min(options.warm_up))?;
     load.clear();
     let window = Window::open(&options.servers)?;
     load.turn_until(window.started() + options.duration)?;
     let ready_per_wait = load.ready as f64 / load.waits.max(1) as f64;
     let latency = load.tally.latency.percentiles();
     let mut outcome = window.close(load.replies(), latency, options.size, ready_per_wait)?;
+    let after = distance(options.core, options.server_core)?;
+    outcome.round_trips_ns = before.into_iter().chain(after).collect();
     outcome.silent_connections = load.clients.iter().filter(|client| client.replies == 0).count();
     outcome.open_loop =
         options.rate.map(|rate| OpenLoop { rate, unanswered: load.outstanding() as u64 });
@@ -305,6 +311,7 @@ mod tests {
             duration: Duration::ZERO,
             warm_up: Duration::ZERO,
             core: None,
+            server_core: None,
             servers: Vec::new(),
             probe: None,
         };

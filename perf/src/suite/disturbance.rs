@@ -1,6 +1,7 @@
 //! Whether somebody else used the cores while a sample was taken. Such a sample says more about
 //! them.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -22,7 +23,12 @@ const WAITED_LIMIT: f64 = 0.02;
 /// the kernel's own work for others is done there.
 const WAKING: f64 = 0.1;
 
-/// What others took, as shares of the time.
+/// Farther from each other than so many times the shortest distance, and a sample is disturbed.
+/// Between cores that share a cache it is found to vary by less than half, and between those that
+/// do not it is about ten times as long.
+const APART_LIMIT: f64 = 3.0;
+
+/// What others took, as shares of the time, and where the host put the cores meanwhile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disturbance {
     /// Taken by the hypervisor, from the core that suffered more.
@@ -33,11 +39,29 @@ pub struct Disturbance {
     /// Taken by other processes of this machine from the generator; zero where the server behind a
     /// relay, or an application, shares its core, and waiting is no disturbance.
     pub generator_waited: f64,
+    /// How many times as [far](crate::distance) from each other the two cores were, before or after
+    /// it, as when they were nearest; 0 where nobody looked.
+    #[serde(default)]
+    pub apart: f64,
+}
+
+/// How near two cores were at the nearest, in nanoseconds there and back, as far as it was seen.
+#[derive(Debug, Default)]
+pub struct Nearest(Cell<Option<f64>>);
+
+impl Nearest {
+    /// How many times as far the farthest of these is; 0 if there are none.
+    fn apart(&self, round_trips_ns: &[f64]) -> f64 {
+        let nearest = self.0.get().into_iter().chain(round_trips_ns.iter().copied());
+        self.0.set(nearest.reduce(f64::min));
+        let farthest = round_trips_ns.iter().copied().fold(0.0, f64::max);
+        self.0.get().map_or(0.0, |nearest| farthest / nearest)
+    }
 }
 
 impl Disturbance {
     /// With the share that was stolen, and what the sample itself tells.
-    pub fn new(stolen: f64, kind: Kind, measured: &Measured) -> Self {
+    pub fn new(stolen: f64, kind: Kind, measured: &Measured, nearest: &Nearest) -> Self {
         let waited = measured.server().map_or(0.0, |usage| usage.waited_s) / measured.seconds();
         let server_waited = if kind.is_app() { 0.0 } else { waited };
         let generator_waited = match (measured, kind) {
@@ -47,12 +71,26 @@ impl Disturbance {
             // It only sleeps.
             (Measured::Idle(_), _) => 0.0,
         };
-        Self { stolen, server_waited, generator_waited }
+        let mut disturbance = Self { stolen, server_waited, generator_waited, apart: 0.0 };
+        disturbance.compare(measured, nearest);
+        disturbance
+    }
+
+    /// Looks again how far the cores were from each other, now that they may have been nearer.
+    pub fn compare(&mut self, measured: &Measured, nearest: &Nearest) {
+        if let Measured::Load(outcome) = measured {
+            self.apart = nearest.apart(&outcome.round_trips_ns);
+        }
     }
 
     /// All of it together, to tell which of two samples had less.
     pub fn total(&self) -> f64 {
-        self.stolen + self.server_waited + self.generator_waited
+        let apart = if self.is_apart() { self.apart } else { 0.0 };
+        self.stolen + self.server_waited + self.generator_waited + apart
+    }
+
+    fn is_apart(&self) -> bool {
+        self.apart > APART_LIMIT
     }
 
     /// Little enough to be ignored.
@@ -60,6 +98,7 @@ impl Disturbance {
         self.stolen <= STOLEN_LIMIT
             && self.server_waited <= WAITED_LIMIT
             && self.generator_waited <= WAITED_LIMIT
+            && !self.is_apart()
     }
 }
 
@@ -101,10 +140,28 @@ mod tests {
 
     #[test]
     fn limits() {
-        let quiet = Disturbance { stolen: 0.005, server_waited: 0.007, generator_waited: 0.003 };
+        let quiet = Disturbance {
+            stolen: 0.005,
+            server_waited: 0.007,
+            generator_waited: 0.003,
+            apart: 1.5,
+        };
         assert!(quiet.is_negligible());
+        assert!(!Disturbance { apart: 9.0, ..quiet }.is_negligible());
+        assert!(Disturbance { apart: 9.0, ..quiet }.total() > quiet.total());
         assert!(!Disturbance { stolen: 0.02, ..quiet }.is_negligible());
         assert!(!Disturbance { server_waited: 0.3, ..quiet }.is_negligible());
         assert!(!Disturbance { generator_waited: 0.3, ..quiet }.is_negligible());
+    }
+
+    #[test]
+    fn far_is_what_was_nearer_before() {
+        let nearest = Nearest::default();
+        assert_eq!(nearest.apart(&[]), 0.0);
+        // Nothing else was seen yet.
+        assert_eq!(nearest.apart(&[400.0, 400.0]), 1.0);
+        assert_eq!(nearest.apart(&[100.0, 50.0]), 2.0);
+        assert_eq!(nearest.apart(&[50.0, 400.0]), 8.0);
+        assert_eq!(nearest.apart(&[]), 0.0);
     }
 }

@@ -268,6 +268,7 @@ pub(crate) mod tests {
                 server: Some(Usage { cpu_s, ..Usage::default() }),
                 parts: vec![Usage { cpu_s, ..Usage::default() }],
                 probed: None,
+                round_trips_ns: Vec::new(),
                 open_loop: None,
             }),
             disturbance: Disturbance { server_waited: waited, ..Disturbance::default() },

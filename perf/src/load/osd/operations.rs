@@ -119,6 +119,7 @@ mod tests {
             duration: Duration::ZERO,
             warm_up: Duration::ZERO,
             core: None,
+            server_core: None,
             servers: Vec::new(),
             probe: None,
         };
