@@ -28,6 +28,7 @@ use crate::suite::measured::Measured;
 use crate::suite::peer::{Peer, Place, core_mask};
 use crate::suite::report::command_line;
 use crate::suite::summary::Spread;
+use crate::suite::turns;
 use crate::table::{Table, figure, rate};
 use crate::workload::Kind;
 
@@ -177,8 +178,9 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
         for &index in &running {
             servers[index].points.push(Point { rate: due, rounds: Vec::new() });
         }
-        for _ in 0..options.rounds {
-            for &index in &running {
+        for round in 0..options.rounds {
+            for place in turns::order(running.len(), round) {
+                let index = running[place];
                 let name = SERVERS[index].0;
                 progress.set_message(format!("{}/s {name}", rate(due)));
                 let outcome = sample(options, (name, due), stop, &nearest)

@@ -1,7 +1,7 @@
 //! Servers side by side: every workload on every peer, interleaved, so that what the machine does
 //! to one it does to all.
 //!
-//! A round is one sample of each peer, in turn. Each sample has a fresh server process, pinned to
+//! A round is one sample of each peer, in [turns]. Each sample has a fresh server process, pinned to
 //! one core, and the generator on another. Medians and ratios are made by [`summary`], tables by
 //! [`tables`], pictures by [`pictures`], and the page that shows all of it by [`page`].
 
@@ -16,6 +16,7 @@ pub mod report;
 pub mod steady;
 pub mod summary;
 pub mod tables;
+pub mod turns;
 pub mod verdict;
 
 use std::fmt::Display;
@@ -55,7 +56,7 @@ pub struct Options {
     pub kinds: Vec<Kind>,
     /// Workloads, in this order; those that say nothing about a kind are left out there.
     pub workloads: Vec<Workload>,
-    /// Peers, in this order within each round.
+    /// Peers, in this order in the tables; who comes after whom is for [`turns`] to say.
     pub peers: Vec<Peer>,
     /// Where the servers are, and where they run.
     pub place: Place,
@@ -150,17 +151,18 @@ fn section(
     let count = rounds(options, plan.kind, workload);
     let mut rounds = Vec::with_capacity(count);
     for number in 1..=count {
-        let mut round = Vec::with_capacity(plan.peers.len());
-        for &peer in &plan.peers {
+        let mut round: Vec<Option<Sample>> = plan.peers.iter().map(|_| None).collect();
+        for place in turns::order(plan.peers.len(), number - 1) {
+            let peer = plan.peers[place];
             let (name, peer_name) = (workload.name(), peer.name());
             let kind = plan.kind.prefix();
             progress.set_message(format!("{kind}{name} {number}/{count} {peer_name}"));
             let sample = sample(run, workload, (plan.kind, peer))
                 .with_context(|| format!("{peer_name} under {name}"))?;
-            round.push(sample);
+            round[place] = Some(sample);
             progress.inc(1);
         }
-        rounds.push(round);
+        rounds.push(round.into_iter().flatten().collect::<Vec<Sample>>());
     }
     for sample in rounds.iter_mut().flatten() {
         sample.disturbance.compare(&sample.measured, &run.nearest);

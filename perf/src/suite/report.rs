@@ -109,7 +109,7 @@ impl Header {
         lines.extend(self.servers.iter().map(|server| format!("server: `{server}`")));
         lines.push(NOT_AMONG_THEM.to_owned());
         lines.push(format!(
-            "{}, interleaved, {} s each after {} s; server on core {}, load on core {}",
+            "{}, interleaved in changing order, {} s each after {} s; server on core {}, load on core {}",
             rounds(self.rounds),
             self.seconds,
             WARM_UP.as_secs_f64(),
