@@ -164,18 +164,17 @@ fn section(
         }
         rounds.push(round.into_iter().flatten().collect::<Vec<Sample>>());
     }
-    for sample in rounds.iter_mut().flatten() {
-        sample.disturbance.compare(&sample.measured, &run.nearest);
-    }
     let shape = workload.shape(plan.kind);
-    Ok(Section {
+    let mut section = Section {
         kind: plan.kind,
         workload,
         rate: options.rate.filter(|_| matches!(shape, Shape::Open { .. })),
         peers: plan.peers.clone(),
         absent: plan.absent.clone(),
         rounds,
-    })
+    };
+    section.compare(&run.nearest);
+    Ok(section)
 }
 
 /// Idle is measured once, and for longer: what does nothing does it every time.

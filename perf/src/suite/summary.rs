@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::disturbance::Disturbance;
+use super::disturbance::{Disturbance, Nearest};
 use super::measured::{Figure, Measured};
 use super::peer::{Absent, Peer};
 use crate::load::Outcome;
@@ -103,7 +103,7 @@ pub struct Section {
     pub peers: Vec<Peer>,
     /// Who could not.
     pub absent: Vec<Absent>,
-    /// One sample of each peer, in turn.
+    /// One sample of each peer; they were not taken in this order.
     pub rounds: Vec<Vec<Sample>>,
 }
 
@@ -127,6 +127,13 @@ pub struct Ratio {
 }
 
 impl Section {
+    /// Looks again how far the cores were from each other, now that they may have been nearer.
+    pub fn compare(&mut self, nearest: &Nearest) {
+        for sample in self.rounds.iter_mut().flatten() {
+            sample.disturbance.compare(&sample.measured, nearest);
+        }
+    }
+
     /// What was sent, in numbers.
     pub fn shape(&self) -> Shape {
         self.workload.shape_at(self.kind, self.rate)
@@ -315,6 +322,24 @@ pub(crate) mod tests {
         let cpu = section.ratio(Peer::Vmsgrd, Peer::Tokio, CPU).unwrap();
         assert!((cpu.of_rounds - 1.0).abs() < 1e-9);
         assert_eq!(section.ratio(Peer::Vmsgrd, Peer::EpollSpin, RATE), None);
+    }
+
+    #[test]
+    fn a_sample_is_far_if_a_later_one_was_nearer() {
+        let mut section = section(&[[(50, 0.0); 3], [(50, 0.0); 3], [(100, 0.0); 3]]);
+        let nearest = Nearest::default();
+        for (round, nanoseconds) in section.rounds.iter_mut().zip([400.0, 410.0, 60.0]) {
+            for sample in round {
+                if let Measured::Load(outcome) = &mut sample.measured {
+                    outcome.round_trips_ns = vec![nanoseconds, 55.0 + nanoseconds];
+                }
+                sample.disturbance = Disturbance::new(0.0, Kind::Echo, &sample.measured, &nearest);
+            }
+        }
+        assert_eq!(section.clean(Peer::Epoll), 3);
+        section.compare(&nearest);
+        assert_eq!(section.clean(Peer::Epoll), 1);
+        assert!(section.rounds[2].iter().all(Sample::is_clean));
     }
 
     #[test]

@@ -14,8 +14,13 @@ use crate::run::{bench, read_json, refusal, success};
 /// The suite on one workload or two; `None` on a machine with one core, where there is nothing to
 /// compare, as the suite says.
 fn suite(arguments: &[&str], out: &Path) -> Option<String> {
+    suite_of("1", arguments, out)
+}
+
+/// The same, of more rounds.
+fn suite_of(rounds: &str, arguments: &[&str], out: &Path) -> Option<String> {
     let mut command =
-        bench(&["suite", "--rounds", "1", "--seconds", "0.05", "--idle-seconds", "0.05"]);
+        bench(&["suite", "--rounds", rounds, "--seconds", "0.05", "--idle-seconds", "0.05"]);
     let output = command.args(arguments).arg("--out").arg(out).output().unwrap();
     if thread::available_parallelism().unwrap().get() < 2 {
         assert!(refusal(&output).contains("--load-core"));
@@ -75,6 +80,22 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
     assert!(unheard.args([&results, &results]).stdout(writer).status().unwrap().success());
     let nothing = bench(&["compare", "/nonexistent.json"]).arg(&results).output().unwrap();
     assert!(refusal(&nothing).contains("cannot read /nonexistent.json"));
+}
+
+#[test]
+fn whoever_comes_first_has_its_own_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--only", "ping", "--peers", "epoll,epoll-spin"];
+    if suite_of("2", &arguments, folder.path()).is_none() {
+        return;
+    }
+    let results = read_json(&folder.path().join("results.json"));
+    for round in results["sections"][0]["rounds"].as_array().unwrap() {
+        // One sleeps for every message, the other never.
+        let sleeps =
+            |peer: usize| round[peer]["measured"]["load"]["server"]["voluntary_switches"].as_u64();
+        assert!(sleeps(0) > sleeps(1), "{round}");
+    }
 }
 
 #[test]
