@@ -84,7 +84,10 @@ done
 echo "$connections clients, $depth in flight of each, writes of $size B; $rounds rounds of $seconds s"
 echo "round  ops/s plain  tapped  ratio   relay CPU us/op plain  tapped  ratio"
 for ((round = 1; round <= rounds; round++)); do
-    for kind in plain tapped; do
+    # Neither always comes after the other.
+    turns=(plain tapped)
+    if ((round % 2 == 0)); then turns=(tapped plain); fi
+    for kind in "${turns[@]}"; do
         "$bench" osd "${relay_address[$kind]}" --connections "$connections" --depth "$depth" --size "$size" \
             --duration "$seconds" --core 1 --pid "${relay_pid[$kind]}" --json "$scratch/$kind.json" >/dev/null
     done
