@@ -15,7 +15,7 @@ use anyhow::{Result, anyhow};
 use crate::cores;
 
 /// A try goes so often there and back; the shortest of so many tries counts. All of it is less than
-/// a millisecond.
+/// a millisecond, where nobody else wants the other core.
 const TRIPS: u32 = 100;
 const TRIES: usize = 10;
 

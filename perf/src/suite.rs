@@ -125,12 +125,14 @@ pub fn run(
     let mut report = Report::new(header);
     for plan in plans {
         for &workload in &plan.workloads {
-            let section = section(&run, plan, workload, &progress)?;
+            let mut section = section(&run, plan, workload, &progress)?;
+            section.compare(&run.nearest);
             let section = report.add(section);
             progress.suspend(|| say(&format_args!("{section}\n")))?;
         }
     }
     progress.finish_and_clear();
+    report.compare(&run.nearest);
     Ok(report)
 }
 
@@ -165,16 +167,14 @@ fn section(
         rounds.push(round.into_iter().flatten().collect::<Vec<Sample>>());
     }
     let shape = workload.shape(plan.kind);
-    let mut section = Section {
+    Ok(Section {
         kind: plan.kind,
         workload,
         rate: options.rate.filter(|_| matches!(shape, Shape::Open { .. })),
         peers: plan.peers.clone(),
         absent: plan.absent.clone(),
         rounds,
-    };
-    section.compare(&run.nearest);
-    Ok(section)
+    })
 }
 
 /// Idle is measured once, and for longer: what does nothing does it every time.
@@ -194,6 +194,7 @@ fn sample(run: &Run<'_>, workload: Workload, peer: (Kind, Peer)) -> Result<Sampl
         thread::sleep(options.duration / 2);
         let attempts = best.attempts + 1;
         let next = attempt_sample(run, workload, peer)?;
+        best.disturbance.compare(&best.measured, &run.nearest);
         if next.disturbance.total() < best.disturbance.total() {
             best = next;
         }

@@ -10,6 +10,7 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::Options;
+use super::disturbance::Nearest;
 use super::machine::Machine;
 use super::summary::Section;
 use super::verdict::{Verdict, verdict};
@@ -155,6 +156,12 @@ impl Report {
         self.verdicts.extend(verdict(&section));
         self.sections.push(section);
         &self.sections[self.sections.len() - 1]
+    }
+
+    /// Looks again at all samples when it is known how near the cores ever were to each other.
+    pub fn compare(&mut self, nearest: &Nearest) {
+        self.sections.iter_mut().for_each(|section| section.compare(nearest));
+        self.verdicts = self.sections.iter().filter_map(verdict).collect();
     }
 
     /// The verdicts as a list, with a title when there are any.

@@ -12,6 +12,10 @@ use crate::workload::{Kind, Shape, Workload};
 /// With fewer undisturbed samples than this, the disturbed ones count as well.
 const FEWEST_CLEAN: usize = 2;
 
+/// With fewer rounds than this in which both of two peers count, their medians are compared: the
+/// middle of one or two ratios says more of the moment than of the servers.
+const FEWEST_COMMON: usize = 3;
+
 /// One peer, once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sample {
@@ -121,8 +125,8 @@ pub struct Spread {
 pub struct Ratio {
     /// Of the medians over all rounds.
     pub of_medians: f64,
-    /// Median of the ratios within each round: what drifts from round to round cancels out. When
-    /// no round counts for both peers it is the ratio of the medians.
+    /// Median of the ratios within each round: what drifts from round to round cancels out. With
+    /// fewer than three rounds that count for both it is the ratio of the medians.
     pub of_rounds: f64,
 }
 
@@ -201,7 +205,9 @@ impl Section {
         let of_medians = self.spread(peer, figure)?.median / self.spread(other, figure)?.median;
         let both = self.figures(peer, figure).into_iter().zip(self.figures(other, figure));
         let rounds: Vec<f64> = both.filter_map(|(a, b)| Some(a? / b?)).collect();
-        let of_rounds = Spread::of(&rounds).map_or(of_medians, |spread| spread.median);
+        let enough = rounds.len() >= FEWEST_COMMON.min(self.rounds.len());
+        let by_round = Spread::of(&rounds).filter(|_| enough);
+        let of_rounds = by_round.map_or(of_medians, |spread| spread.median);
         Some(Ratio { of_medians, of_rounds })
     }
 
@@ -340,6 +346,22 @@ pub(crate) mod tests {
         section.compare(&nearest);
         assert_eq!(section.clean(Peer::Epoll), 1);
         assert!(section.rounds[2].iter().all(Sample::is_clean));
+    }
+
+    #[test]
+    fn one_or_two_rounds_are_not_enough_for_a_ratio() {
+        let mut section = section(&[
+            [(300, 0.0), (100, 0.0), (1, 0.0)],
+            [(100, 0.0), (100, 0.5), (1, 0.0)],
+            [(100, 0.5), (100, 0.0), (1, 0.0)],
+            [(100, 0.0), (100, 0.0), (1, 0.5)],
+        ]);
+        let of_rounds = |section: &Section| {
+            section.ratio(Peer::Vmsgrd, Peer::Epoll, RATE).expect("both have samples").of_rounds
+        };
+        assert_eq!(of_rounds(&section), 1.0, "the medians: two rounds have 3 and 1");
+        section.rounds[1] = vec![sample(400, 2.0, 0.0), sample(100, 2.0, 0.0)];
+        assert_eq!(of_rounds(&section), 3.0, "the three that are clean");
     }
 
     #[test]
