@@ -24,7 +24,8 @@ const WAITED_LIMIT: f64 = 0.02;
 const WAKING: f64 = 0.1;
 
 /// Farther from each other than so many times the shortest distance, and a sample is disturbed.
-/// On one machine it was 54 to 126 ns while they shared a cache, and 340 to 490 ns while they did not.
+/// On one machine it was 54 to 144 ns while they were neighbours, and 355 to 484 ns while they were
+/// not.
 const APART_LIMIT: f64 = 3.0;
 
 /// What others took, as shares of the time, and where the host put the cores meanwhile.
@@ -39,8 +40,8 @@ pub struct Disturbance {
     /// relay, or an application, shares its core, and waiting is no disturbance.
     pub generator_waited: f64,
     /// How many times as [far](crate::distance) from each other the two cores were, before or after
-    /// it, as when they were nearest; 0 where nobody looked, or nobody answered, as where somebody else
-    /// has the other core all the time, which tells by itself.
+    /// it, as when they were nearest; 0 where nobody looked, or nobody answered, as where somebody
+    /// else has the other core all the time, which tells by itself.
     #[serde(default)]
     pub apart: f64,
 }
@@ -83,8 +84,8 @@ impl Disturbance {
         }
     }
 
-    /// All of it together, to tell which of two samples had less. Cores that are apart count for more
-    /// than all that can be taken.
+    /// All of it together, to tell which of two samples had less. Cores that are apart count for
+    /// more than all that can be taken.
     pub fn total(&self) -> f64 {
         let apart = if self.is_apart() { self.apart } else { 0.0 };
         self.stolen + self.server_waited + self.generator_waited + apart

@@ -1,6 +1,6 @@
-//! Who is measured after whom: what one server leaves behind (a core that rests deeper, ports, memory
-//! that is given back) falls upon the next one, so within the rounds nobody always comes after the
-//! same one.
+//! Who is measured after whom: what one server leaves behind (a core that rests deeper, ports,
+//! memory that is given back) falls upon the next one, so within the rounds nobody always comes
+//! after the same one.
 //!
 //! The order is Williams' (1949): it goes there and back between both ends (the first, the last,
 //! the second, the last but one, ...), and everybody moves on by one place each round. With an even
