@@ -16,6 +16,7 @@ pub mod osd;
 mod pace;
 mod pattern;
 mod slow;
+mod window;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::AtomicBool;
@@ -24,11 +25,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::cores;
 use crate::latency::Percentiles;
 use crate::probe::{Probe, Probed, Watched};
-use crate::proc::{Snapshot, Usage};
-use crate::{cores, distance};
+use crate::proc::Usage;
 use generator::Generator;
+use window::{Looks, Window};
 
 /// How long a server is loaded before it is measured, where nobody says otherwise.
 pub const WARM_UP: Duration = Duration::from_millis(300);
@@ -38,10 +40,6 @@ pub const PROBED: Duration = Duration::from_millis(300);
 
 /// How long a server may take to accept, and how long it may go without completing anything.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a server is loaded between somebody else's short use of its core and when it is
-/// measured: who was answered late meanwhile is not among what counts.
-const SETTLE: Duration = Duration::from_millis(50);
 
 /// How often the generator looks at the clock.
 const TICK: Duration = Duration::from_millis(20);
@@ -179,17 +177,14 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
         cores::pin(core)?;
     }
     let mut generator = Generator::connect(options, stop)?;
-    generator.turn_until(Instant::now() + options.warm_up)?;
-    let before = distance(options.core, options.server_core)?;
-    generator.turn_until(Instant::now() + SETTLE.min(options.warm_up))?;
+    let mut looks = Looks::new(options.core, options.server_core);
+    looks.warm_up(options.warm_up, |until| generator.turn_until(until))?;
     generator.clear();
-    let window = Window::open(&options.servers)?;
+    let window = Window::open(&options.servers, looks)?;
     generator.turn_until(window.started() + options.duration)?;
     let messages = generator.replies().sum();
     let mut outcome =
         window.close(messages, generator.latency(), options.size, generator.ready_per_wait())?;
-    let after = distance(options.core, options.server_core)?;
-    outcome.round_trips_ns = before.into_iter().chain(after).collect();
     outcome.silent_connections = generator.replies().filter(|&replies| replies == 0).count();
     outcome.open_loop =
         options.rate.map(|rate| OpenLoop { rate, unanswered: generator.outstanding() });
@@ -211,90 +206,4 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Outcome> {
 fn connect(address: SocketAddr, index: usize) -> Result<TcpStream> {
     TcpStream::connect_timeout(&address, PATIENCE)
         .with_context(|| format!("connection {index} to {address}"))
-}
-
-/// How far the servers' core is from ours, if both are known and not the same.
-fn distance(ours: Option<usize>, servers: Option<usize>) -> Result<Option<f64>> {
-    match (ours, servers) {
-        (Some(ours), Some(servers)) if ours != servers => distance::round_trip_ns(servers),
-        _ => Ok(None),
-    }
-}
-
-/// The time that is measured, from when it was opened.
-struct Window<'a> {
-    servers: &'a [Watched],
-    before: Moment,
-}
-
-impl<'a> Window<'a> {
-    fn open(servers: &'a [Watched]) -> Result<Self> {
-        Ok(Self { servers, before: Moment::now(servers)? })
-    }
-
-    fn started(&self) -> Instant {
-        self.before.at
-    }
-
-    /// Closes it now, with what the generator counted meanwhile.
-    fn close(
-        self,
-        messages: u64,
-        latency: Percentiles,
-        message_bytes: usize,
-        ready_per_wait: f64,
-    ) -> Result<Outcome> {
-        let (before, after) = (self.before, Moment::now(self.servers)?);
-        let seconds = (after.at - before.at).as_secs_f64();
-        let own = after.own.since(&before.own);
-        let parts = used(&after.servers, &before.servers);
-        Ok(Outcome {
-            messages,
-            seconds,
-            latency,
-            message_bytes,
-            silent_connections: 0,
-            generator: Effort {
-                busy: own.cpu_s / seconds,
-                waited: own.waited_s / seconds,
-                ready_per_wait,
-            },
-            server: together(&parts),
-            parts,
-            round_trips_ns: Vec::new(),
-            probed: None,
-            open_loop: None,
-        })
-    }
-}
-
-/// One end of the measured window.
-struct Moment {
-    at: Instant,
-    own: Snapshot,
-    servers: Vec<Snapshot>,
-}
-
-impl Moment {
-    fn now(servers: &[Watched]) -> Result<Self> {
-        Ok(Self {
-            servers: snapshots(servers)?,
-            at: Instant::now(),
-            own: Snapshot::of_this_thread()?,
-        })
-    }
-}
-
-fn snapshots(servers: &[Watched]) -> Result<Vec<Snapshot>> {
-    servers.iter().map(|watched| Snapshot::of(watched.pid)).collect()
-}
-
-/// What each process used in between.
-fn used(after: &[Snapshot], before: &[Snapshot]) -> Vec<Usage> {
-    after.iter().zip(before).map(|(after, before)| after.since(before)).collect()
-}
-
-/// What all of them used; none where there are none.
-fn together(parts: &[Usage]) -> Option<Usage> {
-    parts.iter().copied().reduce(Usage::and)
 }

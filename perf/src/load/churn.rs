@@ -13,7 +13,8 @@ use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::pattern::Pattern;
-use super::{Outcome, PATIENCE, SETTLE, TICK, Window, distance, live};
+use super::window::{Looks, Window};
+use super::{Outcome, PATIENCE, TICK, live};
 use crate::cores;
 use crate::latency::Latency;
 use crate::probe::{Probe, Watched};
@@ -65,17 +66,14 @@ pub fn run(options: &ChurnOptions, stop: &AtomicBool) -> Result<Outcome> {
     for slot in 0..options.at_once {
         visitors.connect(slot)?;
     }
-    visitors.turn_until(Instant::now() + options.warm_up, stop)?;
-    let before = distance(options.core, options.server_core)?;
-    visitors.turn_until(Instant::now() + SETTLE.min(options.warm_up), stop)?;
+    let mut looks = Looks::new(options.core, options.server_core);
+    looks.warm_up(options.warm_up, |until| visitors.turn_until(until, stop))?;
     visitors.clear();
-    let window = Window::open(&options.servers)?;
+    let window = Window::open(&options.servers, looks)?;
     visitors.turn_until(window.started() + options.duration, stop)?;
     let effort = visitors.events as f64 / visitors.waits.max(1) as f64;
     let mut outcome =
         window.close(visitors.completed, visitors.latency.percentiles(), options.size, effort)?;
-    let after = distance(options.core, options.server_core)?;
-    outcome.round_trips_ns = before.into_iter().chain(after).collect();
     if let Some(duration) = options.probe {
         let (probe, before) = (Probe::begin(&options.servers)?, visitors.completed);
         visitors.turn_until(Instant::now() + duration, stop)?;

@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{TICK, connect, snapshots, together, used};
+use super::window::{snapshots, together, used};
+use super::{TICK, connect};
 use crate::cores;
 use crate::probe::{Probe, Probed, Watched};
 use crate::proc::Usage;

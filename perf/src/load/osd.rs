@@ -21,7 +21,8 @@ use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use super::pace::Pace;
 use super::pattern::Pattern;
-use super::{OpenLoop, Outcome, PATIENCE, SETTLE, TICK, Window, connect, distance, live};
+use super::window::{Looks, Window};
+use super::{OpenLoop, Outcome, PATIENCE, TICK, connect, live};
 use crate::cores;
 use crate::latency::Latency;
 use crate::msgr2_stream::BUFFER_BYTES;
@@ -76,17 +77,14 @@ pub fn run(options: &OsdOptions, stop: &AtomicBool) -> Result<Outcome> {
         cores::pin(core)?;
     }
     let mut load = Load::connect(options, stop)?;
-    load.turn_until(Instant::now() + options.warm_up)?;
-    let before = distance(options.core, options.server_core)?;
-    load.turn_until(Instant::now() + SETTLE.min(options.warm_up))?;
+    let mut looks = Looks::new(options.core, options.server_core);
+    looks.warm_up(options.warm_up, |until| load.turn_until(until))?;
     load.clear();
-    let window = Window::open(&options.servers)?;
+    let window = Window::open(&options.servers, looks)?;
     load.turn_until(window.started() + options.duration)?;
     let ready_per_wait = load.ready as f64 / load.waits.max(1) as f64;
     let latency = load.tally.latency.percentiles();
     let mut outcome = window.close(load.replies(), latency, options.size, ready_per_wait)?;
-    let after = distance(options.core, options.server_core)?;
-    outcome.round_trips_ns = before.into_iter().chain(after).collect();
     outcome.silent_connections = load.clients.iter().filter(|client| client.replies == 0).count();
     outcome.open_loop =
         options.rate.map(|rate| OpenLoop { rate, unanswered: load.outstanding() as u64 });

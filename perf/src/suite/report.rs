@@ -110,7 +110,8 @@ impl Header {
         lines.extend(self.servers.iter().map(|server| format!("server: `{server}`")));
         lines.push(NOT_AMONG_THEM.to_owned());
         lines.push(format!(
-            "{}, interleaved in changing order, {} s each after {} s; server on core {}, load on core {}",
+            "{}, interleaved in changing order, {} s each after {} s; server on core {}, load on \
+             core {}",
             rounds(self.rounds),
             self.seconds,
             WARM_UP.as_secs_f64(),
@@ -152,10 +153,9 @@ impl Report {
     }
 
     /// Adds a workload.
-    pub fn add(&mut self, section: Section) -> &Section {
+    pub fn add(&mut self, section: Section) {
         self.verdicts.extend(verdict(&section));
         self.sections.push(section);
-        &self.sections[self.sections.len() - 1]
     }
 
     /// Looks again at all samples when it is known how near the cores ever were to each other.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use vmsgr_perf::server::Server;
 use vmsgr_perf::suite::peer::Peer;
 
@@ -52,11 +53,6 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
     let results = folder.path().join("results.json");
     let steady = &read_json(&results)["sections"][1]["rounds"][0][0]["measured"]["load"];
     assert_eq!(steady["open_loop"]["rate"], 50_000.0, "{steady}");
-    // On a core that somebody else keeps nobody may have answered.
-    let round_trips = steady["round_trips_ns"].as_array().unwrap();
-    assert!(round_trips.len() <= 2, "{steady}");
-    let disturbance = &read_json(&results)["sections"][1]["rounds"][0][0]["disturbance"];
-    assert_eq!(disturbance["apart"].as_f64().unwrap() >= 1.0, !round_trips.is_empty());
     assert_eq!(read_json(&results)["sections"][0]["rounds"][0].as_array().unwrap().len(), 2);
 
     let against_itself = bench(&["compare"]).args([&results, &results]).output().unwrap();
@@ -80,6 +76,33 @@ fn the_suite_ends_its_servers_and_writes_its_files() {
     assert!(unheard.args([&results, &results]).stdout(writer).status().unwrap().success());
     let nothing = bench(&["compare", "/nonexistent.json"]).arg(&results).output().unwrap();
     assert!(refusal(&nothing).contains("cannot read /nonexistent.json"));
+}
+
+/// Before and after each sample, whoever makes the load; and what was seen is judged.
+#[test]
+fn it_is_looked_how_far_the_cores_are_from_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, only, peer) in [("echo", "ping,churn", "epoll"), ("msgr2", "write64", "osd-null")] {
+        let out = folder.path().join(kind);
+        let arguments = ["--kind", kind, "--only", only, "--peers", peer];
+        if suite_of("3", &arguments, &out).is_none() {
+            return;
+        }
+        let results = read_json(&out.join("results.json"));
+        for section in results["sections"].as_array().unwrap() {
+            let samples: Vec<_> =
+                section["rounds"].as_array().unwrap().iter().map(|round| &round[0]).collect();
+            let looks = |sample: &Value| {
+                sample["measured"]["load"]["round_trips_ns"].as_array().unwrap().len()
+            };
+            // From a core that somebody else keeps, nobody may answer in time; not all the time.
+            assert!(samples.iter().any(|sample| looks(sample) == 2), "{section}");
+            for sample in samples {
+                let apart = sample["disturbance"]["apart"].as_f64().unwrap();
+                assert_eq!(apart >= 1.0, looks(sample) > 0, "{sample}");
+            }
+        }
+    }
 }
 
 #[test]
