@@ -100,6 +100,9 @@ pub enum Rule {
     /// A field lies beyond the end of what contains it.
     #[error("field '{0}' ends within its frame")]
     Truncated(&'static str),
+    /// An operation is put down in another way than those whose peers have our features.
+    #[error("an operation has version 8 (Ceph since Luminous), not {0}")]
+    OperationVersion(u16),
     /// A list has more entries than anybody needs.
     #[error("field '{field}' has {count} entries, at most {most} are allowed")]
     TooMany {

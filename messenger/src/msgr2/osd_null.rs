@@ -42,14 +42,15 @@ impl OsdNull {
     ///
     /// # Errors
     ///
-    /// A front that is not what its header says.
+    /// A front that is not what its header says; an operation of a version that nobody sends to whom
+    /// has our features, since no answer at all would leave its sender waiting.
     pub fn answer(
         &mut self,
         header: &MessageHeader,
         front: &[u8],
     ) -> Result<Option<Message>, Violation> {
         let answer = match header.kind {
-            OSD_OP if OsdOp::is_known(header) => self.operation(header, front).map(Some),
+            OSD_OP => self.operation(header, front).map(Some),
             PING => Ok(Some(pong(header))),
             _ => Ok(None),
         };
@@ -57,6 +58,9 @@ impl OsdNull {
     }
 
     fn operation(&mut self, header: &MessageHeader, front: &[u8]) -> Result<Message, Rule> {
+        if !OsdOp::is_known(header) {
+            return Err(Rule::OperationVersion(header.version));
+        }
         let op = OsdOp::decode(front)?;
         if op.is_write() {
             self.version += 1;

@@ -124,6 +124,18 @@ fn writes_count_up_and_a_cut_operation_is_refused() {
 }
 
 #[test]
+fn an_operation_of_another_version_is_refused_and_not_passed_over_in_silence() {
+    let (header, front) = operation(1);
+    for version in [0, 7, 9, u16::MAX] {
+        let other = MessageHeader { version, ..header };
+        let error = OsdNull::new(0).answer(&other, &front).unwrap_err();
+        assert_eq!(error.rule, Rule::OperationVersion(version));
+        let wanted = format!("an operation has version 8 (Ceph since Luminous), not {version}");
+        assert!(error.to_string().ends_with(&wanted), "{error}");
+    }
+}
+
+#[test]
 fn pings_are_answered_and_what_is_not_known_is_not() {
     let mut osd = OsdNull::default();
     let ping = MessageHeader { kind: 2, tid: 7, ..Default::default() };

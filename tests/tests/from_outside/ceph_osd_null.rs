@@ -112,6 +112,52 @@ fn operations_of_every_size_are_answered_in_order() {
 }
 
 #[test]
+fn an_operation_of_another_version_ends_the_session_with_a_reason() {
+    let daemon = osd_null();
+    let (mut driver, session) = client(daemon.address(0));
+    driver.send(session, operation(1, READ, 64));
+    expect_replies(&mut driver, 1, 1, 64);
+    let mut other = operation(2, READ, 64);
+    other.header.version = 9;
+    driver.send(session, other);
+    driver.until("the session's end", PATIENCE, |driver| {
+        let ended = |event: &Event| matches!(event, Event::Ended { .. });
+        driver.events.iter().any(ended).then_some(())
+    });
+    daemon.expect_log(&["an operation has version 8", "not 9"]);
+    // Others are served as before.
+    let (mut driver, session) = client(daemon.address(0));
+    driver.send(session, operation(3, READ, 64));
+    expect_replies(&mut driver, 3, 1, 64);
+}
+
+/// The OSD, the probe, and a relay with a tap between them.
+#[test]
+fn operations_and_probes_go_over_ipv6_too_and_a_tap_sees_them() {
+    let osd = Vmsgrd::start(&["-l", "[::1]:0=osd-null"]);
+    let relay = format!("[::1]:0=relay:{},tap=msgr2", osd.address(0));
+    let daemon = Vmsgrd::start(&["-l", &relay]);
+    assert!(osd.address(0).is_ipv6() && daemon.address(0).is_ipv6());
+    let (mut driver, session) = client(daemon.address(0));
+    for (tid, code, data) in [(1, WRITE, 0), (2, READ, 4096)] {
+        driver.send(session, operation(tid, code, 4096));
+        expect_replies(&mut driver, tid, 1, data);
+    }
+    let tap = daemon.counters().tap.expect("it has a tap");
+    for kind in ["read", "write"] {
+        assert_eq!(tap["operations"][kind]["operations"], 1, "{tap}");
+    }
+    let client = tap["slowest"][0]["client"].as_str().expect("it is known");
+    assert!(client.starts_with("[::1]:"), "{tap}");
+    let target = format!("v2:{}/77", daemon.address(0));
+    let words = ["ceph-ping", "--json", "--count", "1", &target];
+    let answer: Value = serde_json::from_slice(&vmsgrctl(&[], &words).stdout).expect("JSON");
+    assert_eq!(answer["daemon"]["entity"], "osd", "{answer}");
+    assert_eq!(answer["keepalive"]["answered"], 1, "{answer}");
+    assert!(answer.to_string().contains("[::1]:"), "the address it sees us at: {answer}");
+}
+
+#[test]
 fn an_object_is_as_large_as_was_said() {
     let daemon = Vmsgrd::start(&["-l", "127.0.0.1:0=osd-null,object-bytes=100"]);
     assert_eq!(daemon.listening()[0].service, "osd-null,object-bytes=100");
