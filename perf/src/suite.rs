@@ -12,6 +12,7 @@ pub mod merge;
 pub mod page;
 pub mod peer;
 pub mod pictures;
+pub mod ratio;
 pub mod report;
 pub mod steady;
 pub mod summary;

@@ -5,16 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::disturbance::{Disturbance, Nearest};
 use super::measured::{Figure, Measured};
 use super::peer::{Absent, Peer};
+use super::ratio::Ratio;
 use crate::load::Outcome;
 use crate::proc::Usage;
 use crate::workload::{Kind, Shape, Workload};
 
 /// With fewer undisturbed samples than this, the disturbed ones count as well.
 const FEWEST_CLEAN: usize = 2;
-
-/// With fewer rounds than this in which both of two peers count, their medians are compared: the
-/// middle of one or two ratios says more of the moment than of the servers.
-const FEWEST_COMMON: usize = 3;
 
 /// One peer, once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -120,16 +117,6 @@ pub struct Spread {
     pub max: f64,
 }
 
-/// One peer's figure against another's.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Ratio {
-    /// Of the medians over all rounds.
-    pub of_medians: f64,
-    /// Median of the ratios within each round: what drifts from round to round cancels out. With
-    /// fewer than three rounds that count for both it is the ratio of the medians.
-    pub of_rounds: f64,
-}
-
 impl Section {
     /// Looks again how far the cores were from each other, now that they may have been nearer.
     pub fn compare(&mut self, nearest: &Nearest) {
@@ -205,18 +192,15 @@ impl Section {
         let of_medians = self.spread(peer, figure)?.median / self.spread(other, figure)?.median;
         let both = self.figures(peer, figure).into_iter().zip(self.figures(other, figure));
         let rounds: Vec<f64> = both.filter_map(|(a, b)| Some(a? / b?)).collect();
-        let enough = rounds.len() >= FEWEST_COMMON.min(self.rounds.len());
-        let by_round = Spread::of(&rounds).filter(|_| enough);
-        let of_rounds = by_round.map_or(of_medians, |spread| spread.median);
-        Some(Ratio { of_medians, of_rounds })
+        Some(Ratio::new(of_medians, &rounds, self.rounds.len()))
     }
 
     /// p99 against that of the same connections alone, by round.
-    pub fn of_alone(&self, peer: Peer) -> Option<Spread> {
+    pub fn of_alone(&self, peer: Peer) -> Option<Ratio> {
         let with = self.figures(peer, P99).into_iter().zip(self.samples(peer));
         let ratios: Vec<f64> =
             with.filter_map(|(p99, sample)| Some(p99? / sample.alone_p99_us?)).collect();
-        Spread::of(&ratios)
+        Some(Ratio::new(Spread::of(&ratios)?.median, &ratios, self.rounds.len()))
     }
 
     /// How many of the peer's samples are undisturbed.

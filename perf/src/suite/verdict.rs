@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::Figure;
 use super::peer::Peer;
+use super::ratio::{Judgement, Ratio};
 use super::summary::{ANSWERED, CPU, P50, P99, P99_9, RATE, Sample, Section};
 use crate::system_calls::Means;
 use crate::workload::{Kind, Workload};
@@ -44,6 +45,9 @@ pub struct Verdict {
     pub finding: String,
     /// Whether the aim was reached; none where there is no aim, only a figure to look at.
     pub met: Option<bool>,
+    /// The aim lies between the bounds of what was found: as many rounds again may say otherwise.
+    #[serde(default)]
+    pub within_noise: bool,
 }
 
 impl fmt::Display for Verdict {
@@ -53,14 +57,15 @@ impl fmt::Display for Verdict {
             Some(false) => "MISSED",
             None => "no aim",
         };
-        write!(f, "{}{}: {}: {word}", self.kind.prefix(), self.workload.name(), self.finding)
+        let noise = if self.within_noise { ", within noise" } else { "" };
+        write!(f, "{}{}: {}: {word}{noise}", self.kind.prefix(), self.workload.name(), self.finding)
     }
 }
 
 /// The daemon against its aims under one workload; none when it, or whom it is measured by, took no
 /// part.
 pub fn verdict(section: &Section) -> Option<Verdict> {
-    let (finding, met) = match (section.workload, section.kind) {
+    let (finding, judged) = match (section.workload, section.kind) {
         (Workload::Idle, _) => at_rest(section)?,
         (Workload::Slow, _) => against_alone(section)?,
         (Workload::Steady, _) => in_time(section)?,
@@ -69,10 +74,16 @@ pub fn verdict(section: &Section) -> Option<Verdict> {
         (_, Kind::App | Kind::AppApart) => application(section)?,
         (_, Kind::Msgr2) => osd(section)?,
     };
-    Some(Verdict { kind: section.kind, workload: section.workload, finding, met })
+    Some(Verdict {
+        kind: section.kind,
+        workload: section.workload,
+        finding,
+        met: judged.map(|judged| judged.met),
+        within_noise: judged.is_some_and(|judged| judged.within_noise),
+    })
 }
 
-type Finding = (String, Option<bool>);
+type Finding = (String, Option<Judgement>);
 
 fn echo(section: &Section) -> Option<Finding> {
     match section.workload {
@@ -86,16 +97,14 @@ fn echo(section: &Section) -> Option<Finding> {
 fn osd(section: &Section) -> Option<Finding> {
     let of = |figure| ratio(section, Peer::OsdNull, figure);
     let (rate, cpu, p99) = (of(RATE)?, of(CPU)?, of(P99)?);
-    let finding = format!(
-        "{rate:.3} of osd-null's ops/s, {cpu:.3} of its CPU per operation, {p99:.3} of its p99"
-    );
+    let finding =
+        format!("{rate} of osd-null's ops/s, {cpu} of its CPU per operation, {p99} of its p99");
     Some((finding, None))
 }
 
-/// The median of the ratios within each round, which is what verdicts go by.
-fn ratio(section: &Section, other: Peer, figure: Figure) -> Option<f64> {
+fn ratio(section: &Section, other: Peer, figure: Figure) -> Option<Ratio> {
     let daemon = *section.peers.iter().find(|peer| peer.is_vmsgrd())?;
-    section.ratio(daemon, other, figure).map(|ratio| ratio.of_rounds)
+    section.ratio(daemon, other, figure)
 }
 
 fn against_references(section: &Section) -> Option<Finding> {
@@ -103,13 +112,13 @@ fn against_references(section: &Section) -> Option<Finding> {
     let rate = ratio(section, fastest, RATE)?;
     let cpu = ratio(section, thriftiest, CPU)?;
     let finding = format!(
-        "{rate:.3} of {}'s msgs/s, {cpu:.3} of {}'s CPU per message (aims: >= {RATE_AIM}, <= \
+        "{rate} of {}'s msgs/s, {cpu} of {}'s CPU per message (aims: >= {RATE_AIM}, <= \
          {CPU_AIM}{})",
         fastest.name(),
         thriftiest.name(),
         without_spin(section)
     );
-    Some((finding, Some(rate >= RATE_AIM && cpu <= CPU_AIM)))
+    Some((finding, Some(rate.at_least(RATE_AIM).and(cpu.at_most(CPU_AIM)))))
 }
 
 /// Why the best is looked for among the others.
@@ -126,34 +135,37 @@ fn against_spin(section: &Section) -> Option<Finding> {
     let of = |figure| ratio(section, Peer::EpollSpin, figure);
     let (rate, cpu) = (of(RATE)?, of(CPU)?);
     let finding = format!(
-        "{rate:.3} of epoll-spin's msgs/s, {cpu:.3} of its CPU per message (aims: >= {SPIN_AIM}, \
+        "{rate} of epoll-spin's msgs/s, {cpu} of its CPU per message (aims: >= {SPIN_AIM}, \
          <= {SPIN_CPU_AIM:.3})"
     );
-    Some((finding, Some(rate >= SPIN_AIM && cpu <= SPIN_CPU_AIM)))
+    Some((finding, Some(rate.at_least(SPIN_AIM).and(cpu.at_most(SPIN_CPU_AIM)))))
 }
 
 fn against_epoll(section: &Section) -> Option<Finding> {
     let of = |figure| ratio(section, Peer::Epoll, figure);
     let (rate, cpu, p99) = (of(RATE)?, of(CPU)?, of(P99)?);
     let finding = format!(
-        "{rate:.3} of epoll's connections/s, {cpu:.3} of its CPU per connection, {p99:.3} of its \
+        "{rate} of epoll's connections/s, {cpu} of its CPU per connection, {p99} of its \
          p99 (aims: >= {RATE_AIM}, <= {CPU_AIM}, <= {P99_AIM})"
     );
-    Some((finding, Some(rate >= RATE_AIM && cpu <= CPU_AIM && p99 <= P99_AIM)))
+    Some((
+        finding,
+        Some(rate.at_least(RATE_AIM).and(cpu.at_most(CPU_AIM)).and(p99.at_most(P99_AIM))),
+    ))
 }
 
 /// The well-behaved, with the others beside them and, a moment before, without.
 fn against_alone(section: &Section) -> Option<Finding> {
     let daemon = *section.peers.iter().find(|peer| peer.is_vmsgrd())?;
-    let ratio = section.of_alone(daemon)?.median;
-    let mut finding = format!("{ratio:.3} of the p99 without those that do not read");
+    let ratio = section.of_alone(daemon)?;
+    let mut finding = format!("{ratio} of the p99 without those that do not read");
     let beside = section.peers.iter().filter(|peer| **peer != daemon);
     for peer in beside {
         if let Some(other) = section.of_alone(*peer) {
-            finding += &format!(", {} {:.3}", peer.name(), other.median);
+            finding += &format!(", {} {other}", peer.name());
         }
     }
-    Some((format!("{finding} (aim: <= {SLOW_AIM})"), Some(ratio <= SLOW_AIM)))
+    Some((format!("{finding} (aim: <= {SLOW_AIM})"), Some(ratio.at_most(SLOW_AIM))))
 }
 
 /// An open loop: there is nothing to reach but keeping up.
@@ -161,12 +173,15 @@ fn in_time(section: &Section) -> Option<Finding> {
     let daemon = *section.peers.iter().find(|peer| peer.is_vmsgrd())?;
     if !section.kept_up(daemon)? {
         let share = section.spread(daemon, ANSWERED)?.median;
-        return Some((format!("answered {share:.3} of what was due (aim: all)"), Some(false)));
+        return Some((
+            format!("answered {share:.3} of what was due (aim: all)"),
+            Some(Judgement::certain(false)),
+        ));
     }
     let (promptest, thriftiest) = (section.reference()?, section.thriftiest_reference()?);
     let of = |figure| ratio(section, promptest, figure);
     let finding = format!(
-        "kept up; {:.3} of {name}'s p50, {:.3} of its p99, {:.3} of its p99.9, {:.3} of {}'s CPU \
+        "kept up; {} of {name}'s p50, {} of its p99, {} of its p99.9, {} of {}'s CPU \
          per message",
         of(P50)?,
         of(P99)?,
@@ -181,20 +196,19 @@ fn in_time(section: &Section) -> Option<Finding> {
 fn relay(section: &Section) -> Option<Finding> {
     let rate = ratio(section, Peer::Haproxy, RATE)?;
     // Messages per second of a core's time: the generator and the upstream have only one core.
-    let per_core = 1.0 / ratio(section, Peer::Haproxy, CPU)?;
+    let per_core = ratio(section, Peer::Haproxy, CPU)?.inverse();
     let p99 = ratio(section, Peer::Haproxy, P99)?;
-    let finding = format!(
-        "{per_core:.3} of haproxy's msgs/s per core, {rate:.3} of its msgs/s, {p99:.3} of its p99"
-    );
-    let no_worse = p99 <= P99_AIM;
+    let finding =
+        format!("{per_core} of haproxy's msgs/s per core, {rate} of its msgs/s, {p99} of its p99");
+    let no_worse = p99.at_most(P99_AIM);
     Some(match section.workload {
         Workload::Fan | Workload::Pipeline => (
             format!("{finding} (aims: per core >= {RELAY_AIM}, p99 <= {P99_AIM})"),
-            Some(per_core >= RELAY_AIM && no_worse),
+            Some(per_core.at_least(RELAY_AIM).and(no_worse)),
         ),
         Workload::Bulk => (
             format!("{finding} (aims: msgs/s >= {RATE_AIM}, p99 <= {P99_AIM})"),
-            Some(rate >= RATE_AIM && no_worse),
+            Some(rate.at_least(RATE_AIM).and(no_worse)),
         ),
         _ => (finding, None),
     })
@@ -210,9 +224,9 @@ fn application(section: &Section) -> Option<Finding> {
     let proxy = |figure| ratio(section, Peer::AppHaproxy, figure);
     let proxied = proxy(RATE).zip(proxy(P50)).zip(proxy(P99));
     let mut words = Vec::new();
-    words.extend(floor.map(|floor| format!("{floor:.3} of app-epoll's msgs/s")));
+    words.extend(floor.map(|floor| format!("{floor} of app-epoll's msgs/s")));
     words.extend(proxied.map(|((rate, p50), p99)| {
-        format!("{rate:.3} of app-haproxy's, {p50:.3} of its p50, {p99:.3} of its p99")
+        format!("{rate} of app-haproxy's, {p50} of its p50, {p99} of its p99")
     }));
     let (least, twice) = match workload {
         _ if section.kind == Kind::AppApart => (None, false),
@@ -222,14 +236,15 @@ fn application(section: &Section) -> Option<Finding> {
         _ => (None, false),
     };
     let mut aims = Vec::new();
-    let mut met = true;
+    let mut judged = Judgement::certain(true);
     if let Some((least, floor)) = least.zip(floor) {
         aims.push(format!("app-epoll >= {least}"));
-        met &= floor >= least;
+        judged = judged.and(floor.at_least(least));
     }
     if let Some(((rate, p50), p99)) = proxied.filter(|_| twice) {
-        aims.push(format!("app-haproxy >= {APP_PROXY_AIM}, p50 and p99 < 1"));
-        met &= rate >= APP_PROXY_AIM && p50 < 1.0 && p99 < 1.0;
+        aims.push(format!("app-haproxy >= {APP_PROXY_AIM}, p50 and p99 <= 1"));
+        let no_later = p50.at_most(1.0).and(p99.at_most(1.0));
+        judged = judged.and(rate.at_least(APP_PROXY_AIM)).and(no_later);
     }
     if words.is_empty() {
         return None;
@@ -237,7 +252,7 @@ fn application(section: &Section) -> Option<Finding> {
     if aims.is_empty() {
         return Some((words.join(", "), None));
     }
-    Some((format!("{} (aims: {})", words.join(", "), aims.join("; ")), Some(met)))
+    Some((format!("{} (aims: {})", words.join(", "), aims.join("; ")), Some(judged)))
 }
 
 /// Nothing at all, in any round: idle is no matter of medians.
@@ -258,7 +273,7 @@ fn at_rest(section: &Section) -> Option<Finding> {
             "at most {:.3} ms of CPU and {switches} context switches a round{counted} (aim: 0)",
             cpu_s * 1e3
         ),
-        Some(cpu_s == 0.0 && switches == 0 && calls.unwrap_or(0) == 0),
+        Some(Judgement::certain(cpu_s == 0.0 && switches == 0 && calls.unwrap_or(0) == 0)),
     ))
 }
 
@@ -304,6 +319,24 @@ mod tests {
         assert_eq!(met(980, 9.1), Some(true));
         assert_eq!(met(970, 9.1), Some(false));
         assert_eq!(met(980, 9.3), Some(false));
+    }
+
+    #[test]
+    fn a_verdict_says_whether_as_many_rounds_again_may_say_otherwise() {
+        let of = |rates: [u64; 6]| {
+            let mut section =
+                section(Workload::Fan, &[(Peer::Vmsgrd, 1, 1.0), (Peer::Epoll, 1, 1.0)]);
+            section.rounds =
+                rates.map(|rate| vec![sample(rate, 1.0, 0.0), sample(1000, 1.0, 0.0)]).into();
+            verdict(&section).unwrap().to_string()
+        };
+        let text = of([900, 940, 960, 970, 1000, 1010]);
+        let start =
+            "fan: 0.965 (0.900-1.010) of epoll's msgs/s, 1.000 (1.000-1.000) of epoll's CPU";
+        assert!(text.starts_with(start) && text.ends_with("): MISSED, within noise"), "{text}");
+        let text = of([970, 990, 990, 990, 1000, 1010]);
+        assert!(text.ends_with("): met, within noise"), "{text}");
+        assert!(of([990; 6]).ends_with("): met") && of([970; 6]).ends_with("): MISSED"));
     }
 
     #[test]
