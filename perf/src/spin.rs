@@ -18,17 +18,17 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use svg::Document;
 
-use crate::load::{self, Outcome, WARM_UP};
+use crate::load::{self, WARM_UP};
 use crate::picture::curves::{Axis, Curve, Panel, curves};
 use crate::probe::Watched;
 use crate::server::Server;
 use crate::suite::disturbance::{Disturbance, Nearest, Watch};
 use crate::suite::machine::Machine;
-use crate::suite::measured::Measured;
+use crate::suite::measured::{Figure, Measured};
 use crate::suite::peer::{Peer, Place, core_mask};
 use crate::suite::report::command_line;
-use crate::suite::summary::Spread;
-use crate::suite::turns;
+use crate::suite::summary::{P50, P99, RATE, Sample, Spread, compare, figures};
+use crate::suite::{least_disturbed, turns};
 use crate::table::{Table, figure, rate};
 use crate::workload::Kind;
 
@@ -124,40 +124,40 @@ pub struct Point {
     /// Messages that were due, per second.
     pub rate: f64,
     /// A sample each.
-    pub rounds: Vec<Outcome>,
+    pub rounds: Vec<Sample>,
 }
 
 impl Point {
-    fn median(&self, figure: impl Fn(&Outcome) -> f64) -> f64 {
-        let values: Vec<f64> = self.rounds.iter().map(figure).collect();
+    /// Of the rounds that count.
+    fn median(&self, figure: Figure) -> f64 {
+        let values: Vec<f64> = figures(&self.rounds, figure).into_iter().flatten().collect();
         Spread::of(&values).map_or(0.0, |spread| spread.median)
-    }
-
-    fn p50_us(&self) -> f64 {
-        self.median(|outcome| outcome.latency.p50_us)
     }
 
     /// `None` where a sample has too few messages.
     fn p99_us(&self) -> Option<f64> {
-        let messages = self.median(|outcome| outcome.messages as f64);
-        (messages >= FEWEST_FOR_P99).then(|| self.median(|outcome| outcome.latency.p99_us))
+        let messages = self.median(|outcome| Some(outcome.messages as f64));
+        (messages >= FEWEST_FOR_P99).then(|| self.median(P99))
     }
 
     /// Share of the server's core in percent.
     fn cpu_percent(&self) -> f64 {
-        let share = |outcome: &Outcome| {
-            outcome.server.map_or(0.0, |usage| usage.cpu_s / outcome.seconds * 100.0)
-        };
-        self.median(share)
+        self.median(|outcome| Some(outcome.server?.cpu_s / outcome.seconds * 100.0))
+    }
+
+    /// How many of how many samples are undisturbed.
+    fn clean(&self) -> String {
+        let clean = self.rounds.iter().filter(|sample| sample.is_clean()).count();
+        format!("{clean}/{}", self.rounds.len())
     }
 
     fn keeps_up(&self) -> bool {
-        let share = |outcome: &Outcome| {
-            let unanswered = outcome.open_loop.map_or(0, |open| open.unanswered);
+        let left_behind = self.median(|outcome| {
+            let open = outcome.open_loop?;
             // One may just have left.
-            unanswered.saturating_sub(1) as f64 / (self.rate * outcome.seconds)
-        };
-        self.median(share) <= LEFT_BEHIND
+            Some(open.unanswered.saturating_sub(1) as f64 / (open.rate * outcome.seconds))
+        });
+        left_behind <= LEFT_BEHIND
     }
 }
 
@@ -183,15 +183,21 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
                 let index = running[place];
                 let name = SERVERS[index].0;
                 progress.set_message(format!("{}/s {name}", rate(due)));
-                let outcome = sample(options, (name, due), stop, &nearest)
-                    .with_context(|| format!("{name} at {}/s", rate(due)))?;
+                let pause = options.duration / 2;
+                let sample = least_disturbed(options.attempts, pause, &nearest, || {
+                    sample(options, (name, due), stop, &nearest)
+                })
+                .with_context(|| format!("{name} at {}/s", rate(due)))?;
                 let point = servers[index].points.last_mut();
-                point.context("no point")?.rounds.push(outcome);
+                point.context("no point")?.rounds.push(sample);
                 progress.inc(1);
             }
         }
     }
     progress.finish_and_clear();
+    // The cores may have been nearer at last than at first.
+    let points = servers.iter_mut().flat_map(|series| &mut series.points);
+    compare(points.flat_map(|point| &mut point.rounds));
     Ok(Report {
         date: Timestamp::now().round(Unit::Second)?.to_string(),
         machine: Machine::here(),
@@ -204,34 +210,12 @@ fn goes_on(series: &Series) -> bool {
     series.points.last().is_none_or(Point::keeps_up)
 }
 
-/// One sample; taken again while the machine is busy with something else, and in the end the least
-/// disturbed one.
 fn sample(
-    options: &Options,
-    server: (Name, f64),
-    stop: &AtomicBool,
-    nearest: &Nearest,
-) -> Result<Outcome> {
-    let mut best: Option<(f64, Outcome)> = None;
-    for _ in 0..options.attempts {
-        let (disturbance, outcome) = attempt_sample(options, server, stop, nearest)?;
-        let total = disturbance.total();
-        if best.as_ref().is_none_or(|(least, _)| total < *least) {
-            best = Some((total, outcome));
-        }
-        if disturbance.is_negligible() {
-            break;
-        }
-    }
-    best.map(|(_, outcome)| outcome).context("no attempt")
-}
-
-fn attempt_sample(
     options: &Options,
     (name, due): (Name, f64),
     stop: &AtomicBool,
     nearest: &Nearest,
-) -> Result<(Disturbance, Outcome)> {
+) -> Result<Sample> {
     let place = &options.place;
     let mut server = start(name, place)?;
     let duration = how_long(options.duration, due);
@@ -257,8 +241,9 @@ fn attempt_sample(
     let stolen = watch.stolen()?;
     server.check()?;
     let outcome = outcome.map_err(|_| anyhow!("the generator panicked"))??;
-    let measured = Measured::Load(outcome.clone());
-    Ok((Disturbance::new(stolen, Kind::Echo, &measured, nearest), outcome))
+    let measured = Measured::Load(outcome);
+    let disturbance = Disturbance::new(stolen, Kind::Echo, &measured, nearest);
+    Ok(Sample { measured, disturbance, alone_p99_us: None, attempts: 1 })
 }
 
 /// How long a sample at a rate is, of one that should take `usual`.
@@ -317,7 +302,7 @@ impl Report {
             ],
             "requests per second",
             &[
-                panel("p50 latency", Axis::Time, |point| Some(point.p50_us())),
+                panel("p50 latency", Axis::Time, |point| Some(point.median(P50))),
                 panel("p99 latency", Axis::Time, Point::p99_us),
                 panel("server CPU, of one core", Axis::Percent, |point| Some(point.cpu_percent())),
             ],
@@ -331,18 +316,20 @@ impl fmt::Display for Report {
         writeln!(f, "- {}", self.machine)?;
         writeln!(f, "- commit: {}", self.machine.commit)?;
         writeln!(f, "- command: `{}`\n", self.command)?;
-        let mut table =
-            Table::new(["server", "due/s", "msgs/s", "p50 us", "p99 us", "CPU %", "keeps up"]);
+        let mut table = Table::new([
+            "server", "due/s", "msgs/s", "p50 us", "p99 us", "CPU %", "keeps up", "clean",
+        ]);
         for series in &self.servers {
             for point in &series.points {
                 table.row(vec![
                     series.name.clone(),
                     rate(point.rate),
-                    rate(point.median(Outcome::messages_per_s)),
-                    figure(point.p50_us()),
+                    rate(point.median(RATE)),
+                    figure(point.median(P50)),
                     point.p99_us().map_or("-".to_owned(), figure),
                     figure(point.cpu_percent()),
                     if point.keeps_up() { "yes" } else { "no" }.to_owned(),
+                    point.clean(),
                 ]);
             }
         }
@@ -353,13 +340,18 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::OpenLoop;
+    use crate::load::{OpenLoop, Outcome};
     use crate::suite::summary::tests::sample as taken;
 
     fn point(rate: f64, unanswered: u64) -> Point {
-        let Measured::Load(mut outcome) = taken(1000, 2.0, 0.0).measured else { panic!() };
-        outcome.open_loop = Some(OpenLoop { rate, unanswered });
-        Point { rate, rounds: vec![outcome] }
+        let mut sample = taken(1000, 2.0, 0.0);
+        outcome(&mut sample).open_loop = Some(OpenLoop { rate, unanswered });
+        Point { rate, rounds: vec![sample] }
+    }
+
+    fn outcome(sample: &mut Sample) -> &mut Outcome {
+        let Measured::Load(outcome) = &mut sample.measured else { panic!() };
+        outcome
     }
 
     #[test]
@@ -384,11 +376,11 @@ mod tests {
     fn p99_is_shown_where_there_are_enough_messages_for_it() {
         let of = |messages| {
             let mut point = point(1000.0, 0);
-            point.rounds.iter_mut().for_each(|outcome| outcome.messages = messages);
+            outcome(&mut point.rounds[0]).messages = messages;
             point
         };
         assert_eq!(of(999).p99_us(), None);
-        assert_eq!(of(1000).p99_us(), Some(of(1000).rounds[0].latency.p99_us));
+        assert_eq!(of(1000).p99_us(), of(1000).rounds[0].measured.load(P99));
         let series = Series { name: "--spin-us 0".into(), points: vec![of(999), of(1000)] };
         let report = Report {
             date: "today".into(),
@@ -418,6 +410,17 @@ mod tests {
             assert!(svg.contains(&name.to_string()) && svg.contains(colour), "{name} in\n{svg}");
         }
         assert_eq!(report.to_string().matches("| --spin-us auto |").count(), 2, "{report}");
+    }
+
+    #[test]
+    fn a_disturbed_sample_does_not_count_beside_others() {
+        let mut point = point(1000.0, 0);
+        point.rounds = [(1000, 0.0), (10, 0.5), (3000, 0.0), (20, 0.5), (30, 0.5)]
+            .map(|(messages, waited)| taken(messages, 2.0, waited))
+            .into();
+        assert_eq!(point.median(RATE), 2000.0);
+        point.rounds.remove(0);
+        assert_eq!(point.median(RATE), 25.0, "one is too few");
     }
 
     #[test]

@@ -127,8 +127,6 @@ pub fn run(
     for plan in plans {
         for &workload in &plan.workloads {
             report.add(section(&run, plan, workload, &progress)?);
-            // All of them: the cores may just have been nearer than ever before.
-            report.compare(&run.nearest);
             let section = &report.sections[report.sections.len() - 1];
             progress.suspend(|| say(&format_args!("{section}\n")))?;
         }
@@ -183,19 +181,30 @@ fn rounds(options: &Options, kind: Kind, workload: Workload) -> usize {
     if workload.shape(kind).is_idle() { 1 } else { options.rounds }
 }
 
-/// One sample; taken again while the machine is busy with something else, and in the end the least
-/// disturbed one.
 fn sample(run: &Run<'_>, workload: Workload, peer: (Kind, Peer)) -> Result<Sample> {
     let options = run.options;
-    let mut best = attempt_sample(run, workload, peer)?;
     // Nothing is nothing, whatever else goes on.
-    let again = !workload.shape(peer.0).is_idle();
-    while again && !best.is_clean() && best.attempts < options.attempts {
+    let attempts = if workload.shape(peer.0).is_idle() { 1 } else { options.attempts };
+    least_disturbed(attempts, options.duration / 2, &run.nearest, || {
+        attempt_sample(run, workload, peer)
+    })
+}
+
+/// One sample; taken again while the machine is busy with something else, after a `pause`, and in
+/// the end the least disturbed one.
+pub(crate) fn least_disturbed(
+    attempts: u32,
+    pause: Duration,
+    nearest: &Nearest,
+    mut attempt: impl FnMut() -> Result<Sample>,
+) -> Result<Sample> {
+    let mut best = attempt()?;
+    while !best.is_clean() && best.attempts < attempts {
         // Whoever disturbed it may be done by then.
-        thread::sleep(options.duration / 2);
+        thread::sleep(pause);
         let attempts = best.attempts + 1;
-        let next = attempt_sample(run, workload, peer)?;
-        best.disturbance.compare(&best.measured, &run.nearest);
+        let next = attempt()?;
+        best.disturbance.compare(&best.measured, nearest);
         if next.disturbance.total() < best.disturbance.total() {
             best = next;
         }
@@ -310,4 +319,24 @@ fn measure(
         }
     };
     Ok((measured, alone_p99_us))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use summary::tests::sample;
+
+    #[test]
+    fn a_disturbed_sample_is_taken_again_and_the_least_disturbed_one_kept() {
+        let kept = |attempts, waited: &[f64]| {
+            let mut left = waited.iter();
+            let attempt = || Ok(sample(1000, 1.0, *left.next().context("no more")?));
+            let nearest = Nearest::default();
+            let kept = least_disturbed(attempts, Duration::ZERO, &nearest, attempt).unwrap();
+            (kept.disturbance.server_waited, kept.attempts, left.len())
+        };
+        assert_eq!(kept(3, &[0.5, 0.3, 0.4, 0.0]), (0.3, 3, 1));
+        assert_eq!(kept(3, &[0.5, 0.0, 0.0]), (0.0, 2, 1));
+        assert_eq!(kept(1, &[0.5, 0.0]), (0.5, 1, 1));
+    }
 }

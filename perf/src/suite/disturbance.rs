@@ -51,10 +51,21 @@ pub struct Disturbance {
 pub struct Nearest(Cell<Option<f64>>);
 
 impl Nearest {
-    /// How many times as far the farthest of these is; 0 if there are none.
-    fn apart(&self, round_trips_ns: &[f64]) -> f64 {
+    /// Takes into account how near they were before and after a sample.
+    pub fn see(&self, measured: &Measured) {
+        if let Measured::Load(outcome) = measured {
+            self.see_all(&outcome.round_trips_ns);
+        }
+    }
+
+    fn see_all(&self, round_trips_ns: &[f64]) {
         let nearest = self.0.get().into_iter().chain(round_trips_ns.iter().copied());
         self.0.set(nearest.reduce(f64::min));
+    }
+
+    /// How many times as far the farthest of these is; 0 if there are none.
+    fn apart(&self, round_trips_ns: &[f64]) -> f64 {
+        self.see_all(round_trips_ns);
         let farthest = round_trips_ns.iter().copied().fold(0.0, f64::max);
         self.0.get().map_or(0.0, |nearest| farthest / nearest)
     }

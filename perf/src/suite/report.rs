@@ -10,9 +10,8 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::Options;
-use super::disturbance::Nearest;
 use super::machine::Machine;
-use super::summary::Section;
+use super::summary::{Section, compare};
 use super::verdict::{Verdict, verdict};
 use crate::load::WARM_UP;
 
@@ -152,15 +151,11 @@ impl Report {
         Self { header, sections: Vec::new(), verdicts: Vec::new() }
     }
 
-    /// Adds a workload.
+    /// Adds a workload. All samples are looked at again, as the cores may just have been nearer than
+    /// ever before.
     pub fn add(&mut self, section: Section) {
-        self.verdicts.extend(verdict(&section));
         self.sections.push(section);
-    }
-
-    /// Looks again at all samples when it is known how near the cores ever were to each other.
-    pub fn compare(&mut self, nearest: &Nearest) {
-        self.sections.iter_mut().for_each(|section| section.compare(nearest));
+        compare(self.sections.iter_mut().flat_map(|section| &mut section.rounds).flatten());
         self.verdicts = self.sections.iter().filter_map(verdict).collect();
     }
 
@@ -184,7 +179,11 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::measured::Measured;
+    use super::super::peer::Peer;
+    use super::super::summary::tests::sample;
     use super::*;
+    use crate::workload::{Kind, Workload};
 
     /// Of one machine, one round each.
     pub fn report(sections: Vec<Section>) -> Report {
@@ -222,6 +221,33 @@ pub(crate) mod tests {
         let last = lines.iter().position(|line| line == "server: `other`").unwrap();
         assert_eq!(lines[last + 1], NOT_AMONG_THEM);
         assert!(lines[last + 2].starts_with("1 round, interleaved"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_workload_during_which_the_cores_were_nearer_changes_what_was_said_of_those_before() {
+        let at = |rate, nanoseconds| {
+            let mut sample = sample(rate, 1.0, 0.0);
+            let Measured::Load(outcome) = &mut sample.measured else { panic!() };
+            outcome.round_trips_ns = vec![nanoseconds; 2];
+            sample
+        };
+        let of = |workload, rounds: &[(u64, f64)]| Section {
+            kind: Kind::Echo,
+            workload,
+            rate: None,
+            peers: vec![Peer::Vmsgrd, Peer::Epoll],
+            absent: Vec::new(),
+            rounds: rounds.iter().map(|&(rate, ns)| vec![at(rate, ns), at(1000, ns)]).collect(),
+        };
+        let (near, far) = ((900, 90.0), (500, 400.0));
+        let mut report = report(vec![of(Workload::Fan, &[near, near, near, far, far, far, far])]);
+        let clean = |report: &Report| report.sections[0].clean(Peer::Vmsgrd);
+        assert_eq!(clean(&report), 3);
+        assert!(report.verdicts[0].finding.starts_with("0.900 "), "{}", report.verdicts[0]);
+        report.add(of(Workload::Bulk, &[(1000, 25.0)]));
+        assert_eq!(clean(&report), 0);
+        let [fan, bulk] = &report.verdicts[..] else { panic!("{:?}", report.verdicts) };
+        assert!(fan.finding.starts_with("0.500 ") && bulk.finding.starts_with("1.000 "), "{fan}");
     }
 
     #[test]

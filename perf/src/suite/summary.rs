@@ -35,6 +35,34 @@ impl Sample {
     }
 }
 
+/// Looks again how far the cores were from each other, now that all samples together tell how near
+/// they ever were.
+pub fn compare<'a>(samples: impl IntoIterator<Item = &'a mut Sample>) {
+    let mut samples: Vec<&mut Sample> = samples.into_iter().collect();
+    let nearest = Nearest::default();
+    samples.iter().for_each(|sample| nearest.see(&sample.measured));
+    for sample in &mut samples {
+        sample.disturbance.compare(&sample.measured, &nearest);
+    }
+}
+
+/// A figure of each sample, `None` where the sample does not count.
+///
+/// Disturbed samples do not count, unless fewer than two are not: then all count.
+pub fn figures<'a>(
+    samples: impl IntoIterator<Item = &'a Sample>,
+    figure: Figure,
+) -> Vec<Option<f64>> {
+    let samples: Vec<&Sample> = samples.into_iter().collect();
+    let sift = clean(samples.iter().copied()) >= FEWEST_CLEAN;
+    let counts = |sample: &&Sample| sample.is_clean() || !sift;
+    samples.iter().map(|sample| sample.measured.load(figure).filter(|_| counts(sample))).collect()
+}
+
+fn clean<'a>(samples: impl Iterator<Item = &'a Sample>) -> usize {
+    samples.filter(|sample| sample.is_clean()).count()
+}
+
 /// Messages per second.
 pub const RATE: Figure = |outcome| Some(outcome.messages_per_s());
 /// Microseconds of the server's CPU per message.
@@ -118,13 +146,6 @@ pub struct Spread {
 }
 
 impl Section {
-    /// Looks again how far the cores were from each other, now that they may have been nearer.
-    pub fn compare(&mut self, nearest: &Nearest) {
-        for sample in self.rounds.iter_mut().flatten() {
-            sample.disturbance.compare(&sample.measured, nearest);
-        }
-    }
-
     /// What was sent, in numbers.
     pub fn shape(&self) -> Shape {
         self.workload.shape_at(self.kind, self.rate)
@@ -205,7 +226,7 @@ impl Section {
 
     /// How many of the peer's samples are undisturbed.
     pub fn clean(&self, peer: Peer) -> usize {
-        self.samples(peer).filter(|sample| sample.is_clean()).count()
+        clean(self.samples(peer))
     }
 
     /// The peer's samples, one a round.
@@ -215,16 +236,8 @@ impl Section {
     }
 
     /// The figure in every round, `None` where the round does not count.
-    ///
-    /// Disturbed samples do not count, unless fewer than [`FEWEST_CLEAN`] are not: then all count.
     fn figures(&self, peer: Peer, figure: Figure) -> Vec<Option<f64>> {
-        let sift = self.clean(peer) >= FEWEST_CLEAN;
-        self.samples(peer)
-            .map(|sample| {
-                let counts = sample.is_clean() || !sift;
-                sample.measured.load(figure).filter(|_| counts)
-            })
-            .collect()
+        figures(self.samples(peer), figure)
     }
 }
 
@@ -327,7 +340,7 @@ pub(crate) mod tests {
             }
         }
         assert_eq!(section.clean(Peer::Epoll), 3);
-        section.compare(&nearest);
+        compare(section.rounds.iter_mut().flatten());
         assert_eq!(section.clean(Peer::Epoll), 1);
         assert!(section.rounds[2].iter().all(Sample::is_clean));
     }
