@@ -30,8 +30,8 @@ fn watched(pid: Option<u32>) -> Result<Vec<Watched>> {
 }
 
 /// The core of `--core`, if it is given, is one to run on.
-fn usable(core: Option<usize>) -> Result<()> {
-    core.map_or(Ok(()), cores::check).context("--core")
+fn usable(option: &'static str, core: Option<usize>) -> Result<()> {
+    core.map_or(Ok(()), cores::check).context(option)
 }
 
 fn place(given: cli::Place) -> Result<Place> {

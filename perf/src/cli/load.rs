@@ -27,6 +27,11 @@ pub struct Measuring {
     /// Core to run on
     #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
     pub core: Option<usize>,
+    /// Core of the server, another than --core: tells how far from each other the host of a virtual
+    /// machine has put the two, before and after
+    #[arg(long, value_name = "N", value_parser = core_number, allow_negative_numbers = true)]
+    #[arg(requires = "core")]
+    pub server_core: Option<usize>,
     /// Write what was measured to a file as well
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -54,7 +59,8 @@ pub struct Load {
     #[serde(flatten)]
     pub measuring: Measuring,
     /// Send nothing: what does the server do for connections on which nobody speaks?
-    #[arg(long, conflicts_with_all = ["depth", "size", "verify", "churn", "slow", "rate"])]
+    #[arg(long)]
+    #[arg(conflicts_with_all = ["depth", "size", "verify", "churn", "slow", "rate", "server_core"])]
     pub idle: bool,
     /// A new connection for every message, --connections of them at a time
     #[arg(long, conflicts_with_all = ["depth", "slow", "rate"])]

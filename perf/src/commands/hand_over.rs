@@ -9,7 +9,7 @@ use crate::output::print;
 
 /// Measures it, or is the process that is woken.
 pub fn hand_over(arguments: &HandOver) -> Result<(), Failure> {
-    usable(Some(arguments.core)).map_err(Usage)?;
+    usable("--core", Some(arguments.core)).map_err(Usage)?;
     if arguments.sleeper {
         return Ok(hand_over::sleep(arguments.core)?);
     }

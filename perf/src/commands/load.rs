@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::anyhow;
 use vmsgr_perf::cores;
 use vmsgr_perf::load::churn::{self, ChurnOptions};
 use vmsgr_perf::load::idle::{self, IdleOptions};
@@ -25,14 +26,18 @@ fn begin(measuring: &Measuring) -> Result<(Arc<AtomicBool>, Vec<Watched>), Failu
     cores::raise_descriptor_limit()?;
     let stop = stop_on_signals()?;
     saved::prepare(measuring.json.as_deref()).map_err(Usage)?;
-    usable(measuring.core).map_err(Usage)?;
+    usable("--core", measuring.core).map_err(Usage)?;
+    usable("--server-core", measuring.server_core).map_err(Usage)?;
+    if let (Some(core), true) = (measuring.core, measuring.core == measuring.server_core) {
+        return Err(Usage(anyhow!("--server-core: is --core, too: {core} is as near as can be")));
+    }
     let servers = watched(measuring.pid).map_err(Usage)?;
     Ok((stop, servers))
 }
 
 /// Loads an echo server.
 pub fn load(arguments: &Load) -> Result<(), Failure> {
-    let Measuring { duration, core, pid, json } = &arguments.measuring;
+    let Measuring { duration, core, server_core, pid, json } = &arguments.measuring;
     let (stop, servers) = begin(&arguments.measuring)?;
     let failed = |error| under_load(error, arguments.addr, ("echo", "epoll"));
     let units = (!arguments.idle).then_some("msgs");
@@ -61,7 +66,7 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
             warm_up: WARM_UP,
             verify: arguments.verify,
             core: *core,
-            server_core: None,
+            server_core: *server_core,
             servers,
             probe,
         };
@@ -76,7 +81,7 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
             warm_up: WARM_UP,
             verify: arguments.verify,
             core: *core,
-            server_core: None,
+            server_core: *server_core,
             servers,
             probe,
             rate: arguments.rate,
@@ -92,7 +97,7 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
 
 /// Loads whoever answers operations of OSDs.
 pub fn osd(arguments: &Osd) -> Result<(), Failure> {
-    let Measuring { duration, core, pid, json } = &arguments.measuring;
+    let Measuring { duration, core, server_core, pid, json } = &arguments.measuring;
     let (stop, servers) = begin(&arguments.measuring)?;
     let failed = |error| under_load(error, arguments.addr, ("osd-null", "osd-null"));
     let progress = progress(*duration, arguments.connections, arguments.addr, Some("ops"))?;
@@ -106,7 +111,7 @@ pub fn osd(arguments: &Osd) -> Result<(), Failure> {
         duration: *duration,
         warm_up: WARM_UP,
         core: *core,
-        server_core: None,
+        server_core: *server_core,
         servers,
         probe: pid.map(|_| load::PROBED),
     };

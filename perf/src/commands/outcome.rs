@@ -46,6 +46,7 @@ pub fn load_table(outcome: &Outcome, (units, unit): (&str, &str)) -> String {
         outcome.generator.waited * 100.0,
         figure(outcome.generator.ready_per_wait)
     );
+    text += &distances(&outcome.round_trips_ns);
     if let Some(open) = outcome.open_loop {
         text += &format!(
             "open loop: {} {units}/s were due, {} unanswered at the end\n",
@@ -57,6 +58,18 @@ pub fn load_table(outcome: &Outcome, (units, unit): (&str, &str)) -> String {
         text += &format!("{} connections got no reply at all\n", outcome.silent_connections);
     }
     text
+}
+
+/// How far the server's core was from the generator's, where that is known.
+fn distances(round_trips_ns: &[f64]) -> String {
+    let all: Vec<String> = round_trips_ns.iter().map(|&nanoseconds| figure(nanoseconds)).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    format!(
+        "cores: a cache line took {} ns from one to the other and back, before and after\n",
+        all.join(" and ")
+    )
 }
 
 /// How many system calls there were, or why that is not known.

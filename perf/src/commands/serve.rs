@@ -22,7 +22,7 @@ use crate::failure::listening;
 /// Is one of them, until a signal ends it.
 pub fn serve(arguments: &Serve) -> Result<(), Failure> {
     cores::raise_descriptor_limit()?;
-    usable(arguments.core).map_err(Usage)?;
+    usable("--core", arguments.core).map_err(Usage)?;
     if let Some(core) = arguments.core {
         cores::pin(core)?;
     }

@@ -24,6 +24,30 @@ fn json_holds_what_was_measured() {
 }
 
 #[test]
+fn it_is_told_how_far_from_each_other_the_cores_are() {
+    let server = serve("epoll");
+    let address = server.address();
+    let cores = "--core 0 --server-core 1";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // From a core that others use all the time nobody answers.
+    for words in ["", "--churn", "--rate 100"] {
+        let arguments = format!("{cores} --duration 0.05 {words}");
+        let told = |text: &str| text.contains("cores: a cache line took ");
+        while !told(&success(&load(address, &arguments))) {
+            assert!(Instant::now() < deadline, "not told with {words}");
+        }
+    }
+    let text = success(&load(address, "--core 0 --duration 0.05"));
+    assert!(!text.contains("cores:"), "nobody said where the server is: {text}");
+    let error = refusal(&load(address, "--core 0 --server-core 0"));
+    assert!(error.contains("--server-core: is --core, too: 0 is as near as can be"), "{error}");
+    let error = refusal(&load(address, "--core 0 --server-core 100000"));
+    assert!(error.contains("--server-core: core 100000 is not one"), "{error}");
+    let error = refusal(&load(address, "--server-core 1"));
+    assert!(error.contains("--core <N>"), "{error}");
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_found_before_it_is_measured() {
     // Nobody listens there, which would be found next.
     let nobody = "127.0.0.1:1".parse().unwrap();
