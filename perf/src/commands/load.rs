@@ -8,10 +8,10 @@ use vmsgr_perf::cores;
 use vmsgr_perf::load::churn::{self, ChurnOptions};
 use vmsgr_perf::load::idle::{self, IdleOptions};
 use vmsgr_perf::load::osd::{self, OsdOptions};
-use vmsgr_perf::load::{self, WARM_UP};
+use vmsgr_perf::load::{self, Outcome, WARM_UP};
 use vmsgr_perf::probe::Watched;
 
-use super::outcome::{idle_table, load_table};
+use super::outcome::{distance, idle_table, load_table};
 use super::{stop_on_signals, usable, watched};
 use crate::cli::{Load, Measuring, Osd};
 use crate::failure::Failure::{self, Usage};
@@ -33,6 +33,13 @@ fn begin(measuring: &Measuring) -> Result<(Arc<AtomicBool>, Vec<Watched>), Failu
     }
     let servers = watched(measuring.pid).map_err(Usage)?;
     Ok((stop, servers))
+}
+
+fn tell_distance(server_core: Option<usize>, outcome: &Outcome) -> Result<(), Failure> {
+    if let Some(core) = server_core {
+        print(&distance(core, &outcome.round_trips_ns))?;
+    }
+    Ok(())
 }
 
 /// Loads an echo server.
@@ -92,6 +99,7 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
     let outcome = outcome.map_err(failed)?;
     progress.finish_and_clear();
     print(&load_table(&outcome, ("msgs", "message")))?;
+    tell_distance(*server_core, &outcome)?;
     Ok(saved::save(json.as_deref(), arguments, &outcome)?)
 }
 
@@ -118,5 +126,6 @@ pub fn osd(arguments: &Osd) -> Result<(), Failure> {
     let outcome = osd::run(&options, &stop).map_err(failed)?;
     progress.finish_and_clear();
     print(&load_table(&outcome, ("ops", "operation")))?;
+    tell_distance(*server_core, &outcome)?;
     Ok(saved::save(json.as_deref(), arguments, &outcome)?)
 }

@@ -46,7 +46,6 @@ pub fn load_table(outcome: &Outcome, (units, unit): (&str, &str)) -> String {
         outcome.generator.waited * 100.0,
         figure(outcome.generator.ready_per_wait)
     );
-    text += &distances(&outcome.round_trips_ns);
     if let Some(open) = outcome.open_loop {
         text += &format!(
             "open loop: {} {units}/s were due, {} unanswered at the end\n",
@@ -60,16 +59,18 @@ pub fn load_table(outcome: &Outcome, (units, unit): (&str, &str)) -> String {
     text
 }
 
-/// How far the server's core was from the generator's, where that is known.
-fn distances(round_trips_ns: &[f64]) -> String {
-    let all: Vec<String> = round_trips_ns.iter().map(|&nanoseconds| figure(nanoseconds)).collect();
-    if all.is_empty() {
-        return String::new();
+/// How far the server's core was from the generator's, as far as somebody answered from there.
+pub fn distance(server_core: usize, round_trips_ns: &[f64]) -> String {
+    let took = "cores: a cache line took";
+    match *round_trips_ns {
+        [] => format!("cores: nobody answered from core {server_core}, which others are using\n"),
+        [one] => format!("{took} {} ns there and back; once nobody answered\n", figure(one)),
+        [before, after, ..] => format!(
+            "{took} {} ns there and back before, and {} after\n",
+            figure(before),
+            figure(after)
+        ),
     }
-    format!(
-        "cores: a cache line took {} ns from one to the other and back, before and after\n",
-        all.join(" and ")
-    )
 }
 
 /// How many system calls there were, or why that is not known.
@@ -99,4 +100,23 @@ pub fn idle_table(outcome: &IdleOutcome) -> String {
         text += &system_calls(probed, all.map(|count| count as f64), "in all");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distance_is_told_as_far_as_it_was_seen() {
+        for (seen, told) in [
+            (&[][..], "cores: nobody answered from core 7, which others are using\n"),
+            (&[90.0], "cores: a cache line took 90.0 ns there and back; once nobody answered\n"),
+            (
+                &[90.0, 400.0],
+                "cores: a cache line took 90.0 ns there and back before, and 400 after\n",
+            ),
+        ] {
+            assert_eq!(distance(7, seen), told);
+        }
+    }
 }

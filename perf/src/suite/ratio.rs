@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::summary::Spread;
 
@@ -49,16 +49,22 @@ impl Ratio {
 
     /// Whether it is large enough.
     pub fn at_least(self, aim: f64) -> Judgement {
-        Judgement { met: self.of_rounds >= aim, within_noise: self.may_be(aim) }
+        Judgement { met: self.of_rounds >= aim, doubt: self.doubt(aim) }
     }
 
     /// Whether it is small enough.
     pub fn at_most(self, aim: f64) -> Judgement {
-        Judgement { met: self.of_rounds <= aim, within_noise: self.may_be(aim) }
+        Judgement { met: self.of_rounds <= aim, doubt: self.doubt(aim) }
     }
 
-    fn may_be(self, aim: f64) -> bool {
-        self.bounds.is_some_and(|(least, most)| least <= aim && aim <= most)
+    /// Whether it is smaller.
+    pub fn below(self, aim: f64) -> Judgement {
+        Judgement { met: self.of_rounds < aim, doubt: self.doubt(aim) }
+    }
+
+    fn doubt(self, aim: f64) -> Option<Doubt> {
+        let Some((least, most)) = self.bounds else { return Some(Doubt::FewRounds) };
+        (least <= aim && aim <= most).then_some(Doubt::WithinNoise)
     }
 }
 
@@ -72,28 +78,47 @@ impl fmt::Display for Ratio {
     }
 }
 
+/// Why an aim may have been reached and yet be missed, or the other way round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doubt {
+    /// The aim lies between the bounds: as many rounds again may say otherwise.
+    WithinNoise,
+    /// There are no bounds.
+    FewRounds,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WithinNoise => "within noise",
+            Self::FewRounds => "of few rounds",
+        })
+    }
+}
+
 /// Whether an aim was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judgement {
     /// By the median it was.
     pub met: bool,
-    /// The aim lies between the bounds: as many rounds again may say otherwise.
-    pub within_noise: bool,
+    /// If it may be otherwise, why.
+    pub doubt: Option<Doubt>,
 }
 
 impl Judgement {
     /// One that nothing can change.
     pub fn certain(met: bool) -> Self {
-        Self { met, within_noise: false }
+        Self { met, doubt: None }
     }
 
     /// Of two aims at once. If either is surely missed, so are both.
     pub fn and(self, other: Self) -> Self {
-        let surely_missed = [self, other].iter().any(|one| !one.met && !one.within_noise);
-        Self {
-            met: self.met && other.met,
-            within_noise: !surely_missed && (self.within_noise || other.within_noise),
+        let surely_missed = |one: Self| !one.met && one.doubt.is_none();
+        if surely_missed(self) || surely_missed(other) {
+            return Self::certain(false);
         }
+        Self { met: self.met && other.met, doubt: self.doubt.max(other.doubt) }
     }
 }
 
@@ -160,22 +185,25 @@ mod tests {
     #[test]
     fn an_aim_between_the_bounds_is_within_noise() {
         let ratio = Ratio { of_medians: 1.0, of_rounds: 0.97, bounds: Some((0.95, 1.01)) };
-        let judged = |met, within_noise| Judgement { met, within_noise };
-        assert_eq!(ratio.at_least(0.98), judged(false, true));
-        assert_eq!(ratio.at_least(0.96), judged(true, true));
-        assert_eq!(ratio.at_least(0.9), judged(true, false));
-        assert_eq!(ratio.at_least(1.02), judged(false, false));
-        assert_eq!(ratio.at_most(1.0), judged(true, true));
-        assert_eq!(ratio.at_most(0.9), judged(false, false));
+        let perhaps = |met| Judgement { met, doubt: Some(Doubt::WithinNoise) };
+        assert_eq!(ratio.at_least(0.98), perhaps(false));
+        assert_eq!(ratio.at_least(0.96), perhaps(true));
+        assert_eq!(ratio.at_least(0.9), Judgement::certain(true));
+        assert_eq!(ratio.at_least(1.02), Judgement::certain(false));
+        assert_eq!(ratio.at_most(1.0), perhaps(true));
+        assert_eq!(ratio.at_most(0.9), Judgement::certain(false));
+        assert_eq!([ratio.at_most(0.97), ratio.below(0.97)], [true, false].map(perhaps));
         let few = Ratio { bounds: None, ..ratio };
-        assert_eq!([few.at_least(0.98), few.at_least(0.97)], [false, true].map(Judgement::certain));
+        let of_few = |met| Judgement { met, doubt: Some(Doubt::FewRounds) };
+        assert_eq!([few.at_least(0.98), few.at_least(0.97)], [false, true].map(of_few));
     }
 
     #[test]
     fn of_two_aims_the_one_that_is_surely_missed_decides() {
-        let judged = |met, within_noise| Judgement { met, within_noise };
         let [met, missed] = [true, false].map(Judgement::certain);
-        let [perhaps, rather_not] = [judged(true, true), judged(false, true)];
+        let doubtful = |met, doubt| Judgement { met, doubt: Some(doubt) };
+        let [perhaps, rather_not] = [true, false].map(|met| doubtful(met, Doubt::WithinNoise));
+        let [few, few_not] = [true, false].map(|met| doubtful(met, Doubt::FewRounds));
         for (one, other, both) in [
             (met, met, met),
             (met, perhaps, perhaps),
@@ -184,6 +212,10 @@ mod tests {
             (missed, met, missed),
             (missed, perhaps, missed),
             (missed, rather_not, missed),
+            (missed, few_not, missed),
+            (met, few_not, few_not),
+            (perhaps, few, few),
+            (rather_not, few, few_not),
         ] {
             assert_eq!((one.and(other), other.and(one)), (both, both), "{one:?} {other:?}");
         }

@@ -35,8 +35,8 @@ impl Sample {
     }
 }
 
-/// Looks again how far the cores were from each other, now that all samples together tell how near
-/// they ever were.
+/// Looks again how far the cores were from each other, now that all samples that were kept tell how
+/// near they ever were.
 pub fn compare<'a>(samples: impl IntoIterator<Item = &'a mut Sample>) {
     let mut samples: Vec<&mut Sample> = samples.into_iter().collect();
     let nearest = Nearest::default();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::Figure;
 use super::peer::Peer;
-use super::ratio::{Judgement, Ratio};
+use super::ratio::{Doubt, Judgement, Ratio};
 use super::summary::{ANSWERED, CPU, P50, P99, P99_9, RATE, Sample, Section};
 use crate::system_calls::Means;
 use crate::workload::{Kind, Workload};
@@ -45,9 +45,9 @@ pub struct Verdict {
     pub finding: String,
     /// Whether the aim was reached; none where there is no aim, only a figure to look at.
     pub met: Option<bool>,
-    /// The aim lies between the bounds of what was found: as many rounds again may say otherwise.
-    #[serde(default)]
-    pub within_noise: bool,
+    /// If more rounds may say otherwise, why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
 }
 
 impl fmt::Display for Verdict {
@@ -57,8 +57,8 @@ impl fmt::Display for Verdict {
             Some(false) => "MISSED",
             None => "no aim",
         };
-        let noise = if self.within_noise { ", within noise" } else { "" };
-        write!(f, "{}{}: {}: {word}{noise}", self.kind.prefix(), self.workload.name(), self.finding)
+        let doubt = self.doubt.map_or(String::new(), |doubt| format!(", {doubt}"));
+        write!(f, "{}{}: {}: {word}{doubt}", self.kind.prefix(), self.workload.name(), self.finding)
     }
 }
 
@@ -79,7 +79,7 @@ pub fn verdict(section: &Section) -> Option<Verdict> {
         workload: section.workload,
         finding,
         met: judged.map(|judged| judged.met),
-        within_noise: judged.is_some_and(|judged| judged.within_noise),
+        doubt: judged.and_then(|judged| judged.doubt),
     })
 }
 
@@ -242,8 +242,8 @@ fn application(section: &Section) -> Option<Finding> {
         judged = judged.and(floor.at_least(least));
     }
     if let Some(((rate, p50), p99)) = proxied.filter(|_| twice) {
-        aims.push(format!("app-haproxy >= {APP_PROXY_AIM}, p50 and p99 <= 1"));
-        let no_later = p50.at_most(1.0).and(p99.at_most(1.0));
+        aims.push(format!("app-haproxy >= {APP_PROXY_AIM}, p50 and p99 < 1"));
+        let no_later = p50.below(1.0).and(p99.below(1.0));
         judged = judged.and(rate.at_least(APP_PROXY_AIM)).and(no_later);
     }
     if words.is_empty() {
@@ -340,11 +340,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_turned_round_and_what_was_taken_alone_have_bounds_as_well() {
+        let p99s = |section: &mut Section, p99s_us: [f64; 2]| {
+            for (sample, p99_us) in
+                section.rounds.iter_mut().flatten().zip(p99s_us.into_iter().cycle())
+            {
+                let Measured::Load(outcome) = &mut sample.measured else { panic!() };
+                outcome.latency.p99_us = p99_us;
+                sample.alone_p99_us = Some(100.0);
+            }
+        };
+        let relays = [(Peer::VmsgrdRelay, 100, 1.0), (Peer::Haproxy, 100, 1.0)];
+        let mut relay = section(Workload::Fan, &relays);
+        relay.rounds = [9.0, 9.5, 10.0, 10.0, 10.5, 11.0]
+            .map(|cpu| vec![sample(100, cpu, 0.0), sample(100, 12.0, 0.0)])
+            .into();
+        p99s(&mut relay, [100.0; 2]);
+        let text = verdict(&relay).unwrap().to_string();
+        assert!(text.starts_with("relay fan: 1.200 (1.091-1.333) of haproxy's"), "{text}");
+        assert!(text.ends_with("): met, within noise"), "{text}");
+
+        let servers = [(Peer::Vmsgrd, 100, 1.0), (Peer::Epoll, 100, 1.0)];
+        let mut slow = section(Workload::Slow, &servers);
+        slow.rounds = vec![slow.rounds[0].clone(); 6];
+        p99s(&mut slow, [111.0, 120.0]);
+        let text = verdict(&slow).unwrap().to_string();
+        assert!(text.starts_with("slow: 1.110 (1.110-1.110) of the p99"), "{text}");
+        assert!(
+            text.contains("epoll 1.200 (1.200-1.200)") && text.ends_with("): MISSED"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn older_results_do_not_say_how_sure_a_verdict_is() {
+        let text = r#"{"kind": "echo", "workload": "fan", "finding": "1.000", "met": true}"#;
+        assert_eq!(serde_json::from_str::<Verdict>(text).unwrap().to_string(), "fan: 1.000: met");
+    }
+
+    #[test]
     fn ping_is_measured_by_the_loop_that_never_sleeps() {
         let peers = [(Peer::Vmsgrd, 89, 1.0), (Peer::Epoll, 30, 1.0), (Peer::EpollSpin, 100, 1.0)];
         let text = verdict(&section(Workload::Ping, &peers)).unwrap().to_string();
         let wanted = "ping: 0.890 of epoll-spin's msgs/s, 1.000 of its CPU per message (aims: >= \
-                      0.9, <= 1.133): MISSED";
+                      0.9, <= 1.133): MISSED, of few rounds";
         assert_eq!(text, wanted);
         let met = |rate, cpu| {
             let peers = [(Peer::Vmsgrd, rate, cpu), (Peer::EpollSpin, 100, 1.0)];
