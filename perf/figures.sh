@@ -12,7 +12,7 @@ Usage: perf/figures.sh [--quick] [--only PART,...] [--out DIR] [--keep DIR] [--d
 
 Builds the release and measures what docs/PERFORMANCE.md shows, one part after the other. It needs cores 0 and 1, and
 nobody else on them, and says beforehand how long it will take: less than 45 minutes. No sample is taken twice, so that
-this holds on a busy machine, too; disturbed ones are left out of the medians.
+this holds on a busy machine, too; disturbed ones are left out of the medians where two or more are not.
 
   echo       echo servers, all workloads
   relay      relays, all workloads
