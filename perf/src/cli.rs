@@ -55,6 +55,7 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   vmsgr-bench load 127.0.0.1:7400 --connections 64 --depth 16 --core 1 --pid $(pidof vmsgrd)
+  vmsgr-bench load 127.0.0.1:7400 --size 4096 --depth 4 --core 1 --server-core 0
   vmsgr-bench load 127.0.0.1:7400 --rate 20000 --connections 8
   vmsgr-bench load 127.0.0.1:7400 --idle --connections 1000 --duration 10 --pid $(pidof vmsgrd)")]
     Load(Load),

@@ -29,7 +29,7 @@ fn watched(pid: Option<u32>) -> Result<Vec<Watched>> {
     Ok(vec![Watched { pid, reports: None }])
 }
 
-/// The core of `--core`, if it is given, is one to run on.
+/// The core of this option, if it is given, is one to run on.
 fn usable(option: &'static str, core: Option<usize>) -> Result<()> {
     core.map_or(Ok(()), cores::check).context(option)
 }

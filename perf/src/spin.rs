@@ -9,10 +9,9 @@
 use std::fmt;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
@@ -22,13 +21,13 @@ use crate::load::{self, WARM_UP};
 use crate::picture::curves::{Axis, Curve, Panel, curves};
 use crate::probe::Watched;
 use crate::server::Server;
-use crate::suite::disturbance::{Disturbance, Nearest, Watch};
+use crate::suite::disturbance::{Disturbance, Nearest};
 use crate::suite::machine::Machine;
 use crate::suite::measured::{Figure, Measured};
 use crate::suite::peer::{Peer, Place, core_mask};
 use crate::suite::report::command_line;
-use crate::suite::summary::{P50, P99, RATE, Sample, Spread, compare, figures};
-use crate::suite::{least_disturbed, turns};
+use crate::suite::summary::{P50, P99, RATE, Sample, Spread, clean, compare, figures};
+use crate::suite::{attended, least_disturbed, turns};
 use crate::table::{Table, figure, rate};
 use crate::workload::Kind;
 
@@ -145,12 +144,6 @@ impl Point {
         self.median(|outcome| Some(outcome.server?.cpu_s / outcome.seconds * 100.0))
     }
 
-    /// How many of how many samples are undisturbed.
-    fn clean(&self) -> String {
-        let clean = self.rounds.iter().filter(|sample| sample.is_clean()).count();
-        format!("{clean}/{}", self.rounds.len())
-    }
-
     fn keeps_up(&self) -> bool {
         let left_behind = self.median(|outcome| {
             let open = outcome.open_loop?;
@@ -195,15 +188,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
         }
     }
     progress.finish_and_clear();
-    // The cores may have been nearer at last than at first.
-    let points = servers.iter_mut().flat_map(|series| &mut series.points);
-    compare(points.flat_map(|point| &mut point.rounds));
-    Ok(Report {
-        date: Timestamp::now().round(Unit::Second)?.to_string(),
-        machine: Machine::here(),
-        command: command_line(),
-        servers,
-    })
+    Report::new(servers)
 }
 
 fn goes_on(series: &Series) -> bool {
@@ -234,14 +219,9 @@ fn sample(
         rate: Some(due),
         slow: 0,
     };
-    let watch = Watch::start([place.server_core, place.load_core])?;
-    // On a thread of its own, because it is pinned and servers that are started later would inherit
-    // that.
-    let outcome = thread::scope(|scope| scope.spawn(|| load::run(&load, stop)).join());
-    let stolen = watch.stolen()?;
+    let (outcome, stolen) = attended(place, || load::run(&load, stop))?;
     server.check()?;
-    let outcome = outcome.map_err(|_| anyhow!("the generator panicked"))??;
-    let measured = Measured::Load(outcome);
+    let measured = Measured::Load(outcome?);
     let disturbance = Disturbance::new(stolen, Kind::Echo, &measured, nearest);
     Ok(Sample { measured, disturbance, alone_p99_us: None, attempts: 1 })
 }
@@ -265,6 +245,19 @@ fn start(name: Name, place: &Place) -> Result<Server> {
 }
 
 impl Report {
+    /// Of this machine, now. All samples are looked at again, as the cores may have been nearer at
+    /// last than at first.
+    fn new(mut servers: Vec<Series>) -> Result<Self> {
+        let points = servers.iter_mut().flat_map(|series| &mut series.points);
+        compare(points.flat_map(|point| &mut point.rounds));
+        Ok(Self {
+            date: Timestamp::now().round(Unit::Second)?.to_string(),
+            machine: Machine::here(),
+            command: command_line(),
+            servers,
+        })
+    }
+
     /// p50, p99 and CPU over the rate.
     pub fn picture(&self) -> Document {
         let panel = |title: &str, axis, figure: fn(&Point) -> Option<f64>| Panel {
@@ -329,7 +322,7 @@ impl fmt::Display for Report {
                     point.p99_us().map_or("-".to_owned(), figure),
                     figure(point.cpu_percent()),
                     if point.keeps_up() { "yes" } else { "no" }.to_owned(),
-                    point.clean(),
+                    format!("{}/{}", clean(&point.rounds), point.rounds.len()),
                 ]);
             }
         }
@@ -382,12 +375,7 @@ mod tests {
         assert_eq!(of(999).p99_us(), None);
         assert_eq!(of(1000).p99_us(), of(1000).rounds[0].measured.load(P99));
         let series = Series { name: "--spin-us 0".into(), points: vec![of(999), of(1000)] };
-        let report = Report {
-            date: "today".into(),
-            machine: Machine::here(),
-            command: "vmsgr-bench spin".into(),
-            servers: vec![series],
-        };
+        let report = Report::new(vec![series]).unwrap();
         // Of two points, p50 and CPU have both, p99 has one.
         assert_eq!(report.picture().to_string().matches("<circle").count(), 5);
         assert!(report.to_string().contains("| - |") || report.to_string().contains("  - |"));
@@ -399,12 +387,7 @@ mod tests {
             name: name.to_string(),
             points: vec![point(10.0, 0), point(1000.0, 0)],
         });
-        let report = Report {
-            date: "today".into(),
-            machine: Machine::here(),
-            command: "vmsgr-bench spin".into(),
-            servers: servers.to_vec(),
-        };
+        let report = Report::new(servers.to_vec()).unwrap();
         let svg = report.picture().to_string();
         for (name, colour) in SERVERS {
             assert!(svg.contains(&name.to_string()) && svg.contains(colour), "{name} in\n{svg}");
@@ -421,6 +404,19 @@ mod tests {
         assert_eq!(point.median(RATE), 2000.0);
         point.rounds.remove(0);
         assert_eq!(point.median(RATE), 25.0, "one is too few");
+    }
+
+    #[test]
+    fn a_sample_is_far_if_one_at_another_rate_was_nearer() {
+        let at = |due, nanoseconds| {
+            let mut point = point(due, 0);
+            outcome(&mut point.rounds[0]).round_trips_ns = vec![nanoseconds; 2];
+            point
+        };
+        let points = vec![at(10.0, 400.0), at(30.0, 90.0)];
+        let report = Report::new(vec![Series { name: "--spin-us 0".into(), points }]).unwrap();
+        let cleans = report.servers[0].points.iter().map(|point| clean(&point.rounds));
+        assert_eq!(cleans.collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

@@ -216,19 +216,25 @@ pub(crate) fn least_disturbed(
 fn attempt_sample(run: &Run<'_>, workload: Workload, (kind, peer): (Kind, Peer)) -> Result<Sample> {
     let (options, stop) = (run.options, run.stop);
     let mut server = peer.start(kind, &options.place)?;
-    let watch = Watch::start([options.place.server_core, options.place.load_core])?;
-    // On a thread of its own, because it is pinned and servers that are started later would inherit
-    // that.
-    let measured = thread::scope(|scope| {
-        let (options, server) = (options, &server);
-        scope.spawn(move || measure(options, workload, (kind, server), stop)).join()
-    });
-    let stolen = watch.stolen()?;
+    let (measured, stolen) =
+        attended(&options.place, || measure(options, workload, (kind, &server), stop))?;
     // When the server died, that is the reason, and not the reset that the generator saw.
     server.check()?;
-    let (measured, alone_p99_us) = measured.map_err(|_| anyhow!("the generator panicked"))??;
+    let (measured, alone_p99_us) = measured?;
     let disturbance = Disturbance::new(stolen, kind, &measured, &run.nearest);
     Ok(Sample { measured, disturbance, alone_p99_us, attempts: 1 })
+}
+
+/// What comes of a generator, on a thread of its own, because it is pinned and servers that are
+/// started later would inherit that; and the share of the cores that was stolen meanwhile.
+pub(crate) fn attended<T: Send>(
+    place: &Place,
+    generator: impl FnOnce() -> Result<T> + Send,
+) -> Result<(Result<T>, f64)> {
+    let watch = Watch::start([place.server_core, place.load_core])?;
+    let outcome = thread::scope(|scope| scope.spawn(generator).join());
+    let stolen = watch.stolen()?;
+    Ok((outcome.unwrap_or_else(|_| Err(anyhow!("the generator panicked"))), stolen))
 }
 
 /// Also the p99 of the well-behaved alone, in microseconds, if others are to be beside them.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::anyhow;
+use serde::Serialize;
 use vmsgr_perf::cores;
 use vmsgr_perf::load::churn::{self, ChurnOptions};
 use vmsgr_perf::load::idle::{self, IdleOptions};
@@ -35,11 +36,18 @@ fn begin(measuring: &Measuring) -> Result<(Arc<AtomicBool>, Vec<Watched>), Failu
     Ok((stop, servers))
 }
 
-fn tell_distance(server_core: Option<usize>, outcome: &Outcome) -> Result<(), Failure> {
-    if let Some(core) = server_core {
+/// Tells what came of it, in these words for what was sent, and keeps it where that is asked for.
+fn tell(
+    outcome: &Outcome,
+    words: (&str, &str),
+    measuring: &Measuring,
+    arguments: &impl Serialize,
+) -> Result<(), Failure> {
+    print(&load_table(outcome, words))?;
+    if let Some(core) = measuring.server_core {
         print(&distance(core, &outcome.round_trips_ns))?;
     }
-    Ok(())
+    Ok(saved::save(measuring.json.as_deref(), arguments, outcome)?)
 }
 
 /// Loads an echo server.
@@ -98,14 +106,12 @@ pub fn load(arguments: &Load) -> Result<(), Failure> {
     };
     let outcome = outcome.map_err(failed)?;
     progress.finish_and_clear();
-    print(&load_table(&outcome, ("msgs", "message")))?;
-    tell_distance(*server_core, &outcome)?;
-    Ok(saved::save(json.as_deref(), arguments, &outcome)?)
+    tell(&outcome, ("msgs", "message"), &arguments.measuring, arguments)
 }
 
 /// Loads whoever answers operations of OSDs.
 pub fn osd(arguments: &Osd) -> Result<(), Failure> {
-    let Measuring { duration, core, server_core, pid, json } = &arguments.measuring;
+    let Measuring { duration, core, server_core, pid, .. } = &arguments.measuring;
     let (stop, servers) = begin(&arguments.measuring)?;
     let failed = |error| under_load(error, arguments.addr, ("osd-null", "osd-null"));
     let progress = progress(*duration, arguments.connections, arguments.addr, Some("ops"))?;
@@ -125,7 +131,5 @@ pub fn osd(arguments: &Osd) -> Result<(), Failure> {
     };
     let outcome = osd::run(&options, &stop).map_err(failed)?;
     progress.finish_and_clear();
-    print(&load_table(&outcome, ("ops", "operation")))?;
-    tell_distance(*server_core, &outcome)?;
-    Ok(saved::save(json.as_deref(), arguments, &outcome)?)
+    tell(&outcome, ("ops", "operation"), &arguments.measuring, arguments)
 }

@@ -59,8 +59,9 @@ pub fn figures<'a>(
     samples.iter().map(|sample| sample.measured.load(figure).filter(|_| counts(sample))).collect()
 }
 
-fn clean<'a>(samples: impl Iterator<Item = &'a Sample>) -> usize {
-    samples.filter(|sample| sample.is_clean()).count()
+/// How many of them are undisturbed.
+pub fn clean<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> usize {
+    samples.into_iter().filter(|sample| sample.is_clean()).count()
 }
 
 /// Messages per second.
