@@ -55,8 +55,9 @@ pub(super) struct Session {
     pub(super) reopen: bool,
     pub(super) link: Link,
     pub(super) backoff: Backoff,
-    /// Something came on the present stream after its handshake.
-    pub(super) proved: bool,
+    /// From then on the present stream counts as one that works: something came on it after its
+    /// handshake, or it has stood for longer than one is ever waited for.
+    pub(super) works_from: Option<Instant>,
     /// The session's name on the side that connected first; 0 until there is one.
     pub(super) client_cookie: u64,
     /// And on the other.
@@ -97,7 +98,7 @@ impl Session {
             reopen: false,
             link: Link::Idle(now),
             backoff: Backoff::new(config.backoff),
-            proved: false,
+            works_from: None,
             client_cookie: 0,
             server_cookie: 0,
             global_seq: 0,

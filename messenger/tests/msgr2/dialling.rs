@@ -133,6 +133,36 @@ fn a_reset_is_as_full_as_it_says() {
     }
 }
 
+/// The peer has ended the stream right behind its handshake, or it has stood for long, or something came.
+#[test]
+fn a_stream_that_worked_is_made_again_at_once_and_another_later_and_later() {
+    let again = |stood: Duration, said: &[u8]| {
+        let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+        client.let_in();
+        client.welcome(0);
+        [0; 4].map(|_| {
+            client.played.give(said);
+            client.played.now += stood;
+            let lost = client.played.now;
+            client.lose();
+            let reconnected = control_frame(&Control::SessionReconnectOk(0));
+            client.played.give(&reconnected);
+            (client.played.now - lost).as_millis()
+        })
+    };
+    let most = BackoffLimits::default().most;
+    let short = most - Duration::from_millis(1);
+    assert_eq!(again(Duration::ZERO, &[]), [200, 400, 800, 1600]);
+    assert_eq!(again(short, &[]), [200, 400, 800, 1600]);
+    assert_eq!(again(most, &[]), [0; 4]);
+    for said in [
+        control_frame(&Control::Ack(0)),
+        control_frame(&Control::Keepalive2Ack(Timestamp::default())),
+    ] {
+        assert_eq!(again(Duration::ZERO, &said), [0; 4], "{said:?}");
+    }
+}
+
 #[test]
 fn a_session_is_as_lossy_as_the_server_says() {
     for flags in [0, FLAG_LOSSY] {

@@ -121,6 +121,8 @@ impl Victim {
             let mut victim = Self { endpoint, stream, now };
             if state == State::Reconnecting {
                 victim.give(&up_to((Initiator, State::Ready)));
+                // It works, so that another is made at once.
+                victim.give(&control_frame(&Control::Ack(0)));
                 victim.endpoint.send(session, message(1), now).unwrap();
                 victim.endpoint.closed(stream, now);
                 victim.endpoint.handle_timeout(now);

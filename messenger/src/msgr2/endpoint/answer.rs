@@ -221,7 +221,7 @@ impl Endpoint {
         stream.become_ready();
         stream.pulse.heard(now);
         session.link = Link::Ready(id);
-        session.proved = false;
+        session.works_from = Some(now + self.config.backoff.most);
         (session.opens_by, session.last_failure) = (None, None);
         session.entity.get_or_insert(stream.peer.entity);
         session.outbox.rewind();

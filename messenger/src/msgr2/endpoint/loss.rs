@@ -51,7 +51,7 @@ impl Endpoint {
         let lost = if lossy { session.reset() } else { 0 };
         session.acknowledged();
         session.outbox.rewind();
-        if std::mem::take(&mut session.proved) {
+        if session.works_from.take().is_some_and(|from| from <= now) {
             session.backoff.reset();
         } else {
             session.backoff.failed();

@@ -151,7 +151,6 @@ impl Endpoint {
         if let Some(session) = self.sessions.get_mut(id.0) {
             session.link = Link::Connecting(stream);
             session.global_seq = global_seq;
-            session.proved = false;
         }
         Some(stream)
     }

@@ -45,17 +45,19 @@ impl Endpoint {
         Ok(None)
     }
 
-    /// The session of a stream on which messages pass.
+    /// The session of a stream on which something has come that passes in sessions.
     fn ready(&mut self, id: StreamId) -> Option<(SessionId, &mut Session)> {
         let session = self.streams.get(id.0)?.session?;
         let found = self.sessions.get_mut(session.0)?;
-        found.proved = true;
+        found.works_from = Some(self.now);
         Some((session, found))
     }
 
     /// Whether the stream's session takes no more messages for now.
     pub(super) fn hold(&mut self, id: StreamId) -> bool {
-        let full = self.ready(id).is_some_and(|(_, session)| session.is_full());
+        let session = self.streams.get(id.0).and_then(|stream| stream.session);
+        let session = session.and_then(|session| self.sessions.get(session.0));
+        let full = session.is_some_and(Session::is_full);
         if full && let Some(stream) = self.streams.get_mut(id.0) {
             stream.held = true;
         }
