@@ -106,7 +106,8 @@ extern "C" {
 
 /* A message. */
 #define VMSGR_MESSAGE 0
-/* A notice: the peer has forgotten the session, and has not got so many of our messages: lost. */
+/* A notice: the peer has forgotten the session, and has not got so many of our messages: lost. Not told of a
+ * session that it may never have heard of, unless messages are lost. */
 #define VMSGR_FORGOTTEN 1
 /* A notice: the stream is lost, and will be made again; what is sent waits until then. */
 #define VMSGR_STREAM_LOST 2

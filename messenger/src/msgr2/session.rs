@@ -58,6 +58,8 @@ pub(super) struct Session {
     /// From then on the present stream counts as one that works: something came on it after its
     /// handshake, or it has stood for longer than one is ever waited for.
     pub(super) works_from: Option<Instant>,
+    /// The peer has heard that the session has begun: it has said so, or said something in it.
+    pub(super) known: bool,
     /// The session's name on the side that connected first; 0 until there is one.
     pub(super) client_cookie: u64,
     /// And on the other.
@@ -99,6 +101,7 @@ impl Session {
             link: Link::Idle(now),
             backoff: Backoff::new(config.backoff),
             works_from: None,
+            known: false,
             client_cookie: 0,
             server_cookie: 0,
             global_seq: 0,
@@ -158,11 +161,11 @@ impl Session {
 
     /// The peer knows nothing of what was said, and hears it again.
     pub(super) fn begin_again(&mut self) {
+        self.known = false;
         self.server_cookie = 0;
         self.connect_seq = 0;
         self.in_seq = 0;
-        self.unacknowledged = 0;
-        self.ack_due = None;
+        self.acknowledged();
     }
 
     /// Whether nothing may be received.

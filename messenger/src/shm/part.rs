@@ -223,7 +223,8 @@ impl Envelope {
 /// What has happened to a session of messages, told among its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// The peer has forgotten the session, which begins anew.
+    /// The peer has forgotten the session, which begins anew. Not told of one that it may never have
+    /// heard of, unless messages are lost.
     Forgotten {
         /// Messages of ours that the peer has not got, and will not get.
         lost: u64,

@@ -121,6 +121,7 @@ fn a_reset_is_as_full_as_it_says() {
     for full in [false, true] {
         let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
         client.let_in();
+        // It says that there is a session, which it forgets.
         client.welcome(0);
         client.played.endpoint.send(client.session, message(1), client.played.now).unwrap();
         resumption(&client.lose());
@@ -130,6 +131,31 @@ fn a_reset_is_as_full_as_it_says() {
         let (session, lost) = (client.session, u64::from(full));
         assert!(client.played.events().contains(&Event::Reset { session, lost }));
         assert_eq!(client.played.endpoint.outbox_bytes(client.session) > 0, !full);
+    }
+}
+
+/// Of the session that it has let the peer begin; whether the peer heard of it shows what it says.
+#[test]
+fn a_peer_that_may_never_have_heard_of_the_session_has_not_forgotten_it() {
+    for heard in [false, true] {
+        let mut client = Dialling::between(1, 2, Policy::LOSSLESS_PEER);
+        client.let_in();
+        client.played.endpoint.closed(client.played.stream, client.played.now);
+        let said = ClientIdent { addresses: name(2).into(), target: name(1), ..ident(5, 1) };
+        let (answer, _) = client.race(&Control::ClientIdent(said));
+        assert!(matches!(answer, Control::ServerIdent(_)), "{answer:?}");
+        if heard {
+            client.played.give(&control_frame(&Control::Ack(0)));
+        }
+        client.played.endpoint.send(client.session, message(1), client.played.now).unwrap();
+        resumption(&client.lose());
+        client.played.events();
+        let answer = client.played.answer(&Control::SessionReset(false));
+        let Control::ClientIdent(again) = answer else { panic!("{answer:?}") };
+        assert_eq!(again.cookie, 5, "the session keeps its name");
+        let reset = Event::Reset { session: client.session, lost: 0 };
+        assert_eq!(client.played.events().contains(&reset), heard);
+        assert!(client.played.endpoint.outbox_bytes(client.session) > 0, "it is sent again");
     }
 }
 

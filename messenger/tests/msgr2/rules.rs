@@ -66,9 +66,13 @@ fn who_goes_on_is_told_what_came() {
 
 #[test]
 fn a_peer_that_begins_anew_is_owed_only_what_its_policy_says() {
-    for policy in [Policy::LOSSLESS_PEER, Policy::STATEFUL_SERVER] {
+    let both = [Policy::LOSSLESS_PEER, Policy::STATEFUL_SERVER];
+    for (policy, heard) in both.into_iter().flat_map(|it| [(it, false), (it, true)]) {
         let mut server = Played::server(lossless(policy));
         server.begin(5);
+        if heard {
+            server.give(&control_frame(&Control::Ack(0)));
+        }
         let opened = server.events().into_iter().find_map(|event| match event {
             Event::Opened { session, .. } => Some(session),
             _ => None,
@@ -79,10 +83,33 @@ fn a_peer_that_begins_anew_is_owed_only_what_its_policy_says() {
         server.give(&control_frame(&Control::ClientIdent(ident(6, 2))));
         let lost = u64::from(policy.reset_check);
         let events = server.events();
-        assert!(events.contains(&Event::Reset { session, lost }), "{events:?}");
+        // Who has not been heard may never have heard of what it does not know; but what is lost is told.
+        let told = events.contains(&Event::Reset { session, lost });
+        assert_eq!(told, heard || lost > 0, "{policy:?} {heard} {events:?}");
         let kept = server.endpoint.outbox_bytes(session) > 0;
         assert_eq!(kept, !policy.reset_check, "{policy:?}");
     }
+}
+
+#[test]
+fn a_peer_has_forgotten_what_it_had_heard_of_and_no_more_than_once() {
+    let begin = |server: &mut Played, cookie, global_seq| {
+        server.again();
+        server.give(&control_frame(&Control::ClientIdent(ident(cookie, global_seq))));
+        let reset = |event: &Event| matches!(event, Event::Reset { .. });
+        server.events().iter().filter(|event| reset(event)).count()
+    };
+    let mut server = Played::server(lossless(Policy::LOSSLESS_PEER));
+    let cookie = server.begin(5);
+    // It knows both cookies.
+    server.again();
+    let answer = server.answer(&Control::SessionReconnect(reconnect(5, cookie)));
+    assert_eq!(answer, Control::SessionReconnectOk(0));
+    // It may ask for the same session again.
+    assert_eq!(begin(&mut server, 5, 3), 0);
+    assert_eq!(begin(&mut server, 6, 4), 1);
+    // Of that one nothing was heard.
+    assert_eq!(begin(&mut server, 7, 5), 0);
 }
 
 #[test]

@@ -41,6 +41,15 @@ struct Wire {
     lanes: [Lane; 2],
     /// Which ends have closed it.
     closed: [bool; 2],
+    /// Somebody in between has closed it, and takes nothing more.
+    severed: bool,
+}
+
+impl Wire {
+    /// Nothing of what was written at this end is left to be read.
+    fn is_drained(&self, end: usize) -> bool {
+        self.lanes[end].bytes.is_empty() && self.lanes[end].held.is_empty()
+    }
 }
 
 /// One endpoint and what it has told and received.
@@ -153,6 +162,23 @@ impl World {
         }
     }
 
+    /// Has somebody in between close every stream: each end reads some of what was under way, or all of
+    /// it, before it is told.
+    pub fn sever(&mut self) {
+        for wire in &mut self.wires {
+            wire.severed = true;
+            for lane in &mut wire.lanes {
+                let whole = lane.bytes.len();
+                let left = if self.dice.below(2) == 0 {
+                    self.dice.below(whole as u64 + 1) as usize
+                } else {
+                    whole
+                };
+                lane.bytes.truncate(left);
+            }
+        }
+    }
+
     /// Drops what is under way, and everything from now on, without telling anybody.
     pub fn lose_streams_silently(&mut self) {
         self.wires.clear();
@@ -194,7 +220,12 @@ impl World {
         let source = SocketAddr::new(self.nodes[from].address.ip(), 40_000 + self.made as u16);
         let theirs = self.nodes[there].endpoint.accept(source, self.now);
         let lanes = Default::default();
-        self.wires.push(Wire { ends: [(from, ours), (there, theirs)], lanes, closed: [false; 2] });
+        self.wires.push(Wire {
+            ends: [(from, ours), (there, theirs)],
+            lanes,
+            closed: [false; 2],
+            severed: false,
+        });
     }
 
     fn close(&mut self, node: usize, stream: StreamId) {
@@ -217,17 +248,15 @@ impl World {
         }
         // An end is told that the other has closed when it has read what came before.
         let mut ended = Vec::new();
-        self.wires.retain(|wire| {
+        self.wires.retain_mut(|wire| {
             for end in 0..2 {
-                if wire.closed[end]
-                    && wire.lanes[end].bytes.is_empty()
-                    && wire.lanes[end].held.is_empty()
-                {
+                let over = wire.severed || wire.closed[end];
+                if over && !wire.closed[1 - end] && wire.is_drained(end) {
                     ended.push(wire.ends[1 - end]);
-                    return false;
+                    wire.closed[1 - end] = true;
                 }
             }
-            true
+            wire.closed != [true; 2]
         });
         for (node, stream) in &ended {
             self.nodes[*node].endpoint.closed(*stream, self.now);
@@ -244,7 +273,9 @@ impl World {
         let bytes: Vec<u8> =
             slices.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
         endpoint.sent(stream, bytes.len());
-        wire.lanes[end].bytes.extend(&bytes);
+        if !wire.severed {
+            wire.lanes[end].bytes.extend(&bytes);
+        }
         self.overheard.extend(&bytes);
         !bytes.is_empty()
     }

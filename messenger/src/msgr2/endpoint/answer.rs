@@ -111,12 +111,12 @@ impl Endpoint {
         let cookie = self.config.cookies.give();
         let Some(session) = self.sessions.get_mut(id.0) else { return };
         let same = session.client_cookie == ident.cookie;
-        let knew = session.server_cookie != 0;
+        let (begun, known) = (session.has_begun(), session.known);
         let lost = if reset { session.reset() } else { 0 };
         if !same {
             session.begin_again();
             session.server_cookie = cookie;
-        } else if !knew {
+        } else if !begun {
             session.server_cookie = cookie;
         }
         session.client_cookie = ident.cookie;
@@ -124,7 +124,8 @@ impl Endpoint {
         session.peer_global_seq = ident.global_seq;
         session.number = ident.gid;
         session.addresses = ident.addresses.clone();
-        if knew && !same {
+        // What the peer has not heard of it cannot forget: both may have begun one and been cut.
+        if !same && (known || lost > 0) {
             self.events.push_back(Event::Reset { session: id, lost });
         }
     }
@@ -194,6 +195,7 @@ impl Endpoint {
     ) -> Result<(), ConnectionError> {
         self.detach(session_id);
         let Some(session) = self.sessions.get_mut(session_id.0) else { return Ok(()) };
+        session.known = true;
         session.connect_seq = reconnect.connect_seq;
         session.peer_global_seq = reconnect.global_seq;
         session.link = Link::Idle(now);

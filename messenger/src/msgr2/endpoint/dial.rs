@@ -154,6 +154,7 @@ impl Endpoint {
         } else {
             session.server_cookie = ident.cookie;
         }
+        session.known = true;
         session.peer_global_seq = ident.global_seq;
         session.number = ident.gid;
         let former = std::mem::replace(&mut session.addresses, ident.addresses);
@@ -183,13 +184,16 @@ impl Endpoint {
 
     fn reset_by_peer(&mut self, id: StreamId, full: bool) -> Result<(), ConnectionError> {
         let Some((session_id, session)) = self.dialled(id) else { return Ok(()) };
+        let known = session.known;
         let lost = if full {
             session.reset()
         } else {
             session.begin_again();
             0
         };
-        self.events.push_back(Event::Reset { session: session_id, lost });
+        if known || lost > 0 {
+            self.events.push_back(Event::Reset { session: session_id, lost });
+        }
         self.identify(id)
     }
 

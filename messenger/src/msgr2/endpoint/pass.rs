@@ -49,7 +49,7 @@ impl Endpoint {
     fn ready(&mut self, id: StreamId) -> Option<(SessionId, &mut Session)> {
         let session = self.streams.get(id.0)?.session?;
         let found = self.sessions.get_mut(session.0)?;
-        found.works_from = Some(self.now);
+        (found.works_from, found.known) = (Some(self.now), true);
         Some((session, found))
     }
 
