@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct BackoffLimits {
     /// After the first attempt that failed.
     pub first: Duration,
-    /// However many have failed.
+    /// However many have failed. A stream that stood for so long counts as one that worked.
     pub most: Duration,
 }
 
