@@ -41,6 +41,8 @@ pub(super) enum Step<'a> {
     Authenticated,
     /// A frame of that part, or an ACK.
     Session(Control),
+    /// A keepalive, which is answered.
+    Asked,
     /// The answer to a keepalive.
     Alive(Timestamp),
     /// A message, and bytes of its data that were not kept.
@@ -290,7 +292,10 @@ impl Connection {
                 self.verify(&signature).map_err(Violation::of(Tag::AuthSignature))?;
                 return Ok(Some(Step::Authenticated));
             }
-            Control::Keepalive2(time) => self.keepalive_ack = Some(time),
+            Control::Keepalive2(time) => {
+                self.keepalive_ack = Some(time);
+                return Ok(Some(Step::Asked));
+            }
             Control::Keepalive2Ack(time) => return Ok(Some(Step::Alive(time))),
             Control::Ack(_) => return Ok(Some(Step::Session(control))),
             control if self.state == State::Authenticating => self.authenticate(&control)?,

@@ -44,8 +44,8 @@ pub enum Event {
         /// The session goes on where it was; otherwise it is new.
         resumed: bool,
     },
-    /// The peer has forgotten the session, which begins again. Not told of a session that it had never
-    /// heard of, unless messages are lost.
+    /// The peer has forgotten the session, which begins again. Not told of a session that it may
+    /// never have heard of, unless messages are lost.
     Reset {
         /// Which.
         session: SessionId,

@@ -55,8 +55,8 @@ pub(super) struct Session {
     pub(super) reopen: bool,
     pub(super) link: Link,
     pub(super) backoff: Backoff,
-    /// From then on the present stream counts as one that works: something came on it after its
-    /// handshake, or it has stood for longer than one is ever waited for.
+    /// The present stream counts as one that works from then on: since something came in the session, or
+    /// once it has stood for the longest back-off.
     pub(super) works_from: Option<Instant>,
     /// The peer has heard that the session has begun: it has said so, or said something in it.
     pub(super) known: bool,
@@ -134,7 +134,8 @@ impl Session {
         !self.policy.server && socket.is_some_and(|socket| socket.port() != 0)
     }
 
-    /// Whether both sides have heard of it, as far as we know. A lossy one begins with each stream.
+    /// Whether it has begun on our side; on the peer's, too, if it is known. A lossy one begins with each
+    /// stream.
     pub(super) fn has_begun(&self) -> bool {
         self.server_cookie != 0
     }

@@ -89,6 +89,11 @@ impl Dialling {
     }
 }
 
+/// What the peer at address 1 or 2 says to the other to begin a session.
+fn begun_by(peer: u8) -> ClientIdent {
+    ClientIdent { addresses: name(peer).into(), target: name(3 - peer), ..ident(5, 1) }
+}
+
 fn resumption(said: &[Control]) -> SessionReconnect {
     let [Control::SessionReconnect(reconnect)] = said else { panic!("{said:?}") };
     reconnect.clone()
@@ -134,6 +139,58 @@ fn a_reset_is_as_full_as_it_says() {
     }
 }
 
+/// It has let the peer begin a session and sent a message in it: the peer has gone on with it since, says
+/// that it has the message, or asks for more.
+#[test]
+fn a_peer_that_knew_the_session_has_forgotten_it() {
+    let known = [
+        vec![Control::SessionReconnectOk(1), Control::SessionReset(false)],
+        vec![Control::SessionRetry(3), Control::SessionReset(false)],
+        vec![Control::SessionRetryGlobal(9), Control::SessionReset(false)],
+    ];
+    for said in known {
+        let mut client = Dialling::between(1, 2, Policy::LOSSLESS_PEER);
+        client.let_in();
+        client.played.endpoint.closed(client.played.stream, client.played.now);
+        client.race(&Control::ClientIdent(begun_by(2)));
+        for number in 1..=2 {
+            let sent =
+                client.played.endpoint.send(client.session, message(number), client.played.now);
+            sent.unwrap();
+        }
+        client.played.said();
+        resumption(&client.lose());
+        for control in said {
+            client.played.events();
+            client.played.give(&control_frame(&control));
+            if matches!(control, Control::SessionReconnectOk(_)) {
+                resumption(&client.lose());
+            }
+        }
+        let reset = Event::Reset { session: client.session, lost: 0 };
+        assert!(client.played.events().contains(&reset));
+    }
+}
+
+#[test]
+fn a_session_that_waits_to_be_over_is_once_the_peer_says_that_it_has_everything() {
+    let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
+    client.let_in();
+    client.welcome(0);
+    client.played.endpoint.send(client.session, message(1), client.played.now).unwrap();
+    client.played.said();
+    client.played.endpoint.finish(client.session, client.played.now + Duration::from_secs(60));
+    resumption(&client.lose());
+    client.played.events();
+    client.played.give(&control_frame(&Control::SessionReconnectOk(1)));
+    let events = client.played.events();
+    let reason = events.iter().find_map(|event| match event {
+        Event::Ended { error, .. } => Some(error.reason.clone()),
+        _ => None,
+    });
+    assert_eq!(reason, Some(Reason::Local), "{events:?}");
+}
+
 /// Of the session that it has let the peer begin; whether the peer heard of it shows what it says.
 #[test]
 fn a_peer_that_may_never_have_heard_of_the_session_has_not_forgotten_it() {
@@ -141,8 +198,7 @@ fn a_peer_that_may_never_have_heard_of_the_session_has_not_forgotten_it() {
         let mut client = Dialling::between(1, 2, Policy::LOSSLESS_PEER);
         client.let_in();
         client.played.endpoint.closed(client.played.stream, client.played.now);
-        let said = ClientIdent { addresses: name(2).into(), target: name(1), ..ident(5, 1) };
-        let (answer, _) = client.race(&Control::ClientIdent(said));
+        let (answer, _) = client.race(&Control::ClientIdent(begun_by(2)));
         assert!(matches!(answer, Control::ServerIdent(_)), "{answer:?}");
         if heard {
             client.played.give(&control_frame(&Control::Ack(0)));
@@ -181,10 +237,11 @@ fn a_stream_that_worked_is_made_again_at_once_and_another_later_and_later() {
     assert_eq!(again(Duration::ZERO, &[]), [200, 400, 800, 1600]);
     assert_eq!(again(short, &[]), [200, 400, 800, 1600]);
     assert_eq!(again(most, &[]), [0; 4]);
-    for said in [
-        control_frame(&Control::Ack(0)),
-        control_frame(&Control::Keepalive2Ack(Timestamp::default())),
-    ] {
+    let alive = [Control::Keepalive2, Control::Keepalive2Ack].map(|it| it(Timestamp::default()));
+    let mut came = alive.map(|control| control_frame(&control)).to_vec();
+    came.push(control_frame(&Control::Ack(0)));
+    came.push(message_frame(MessageHeader { seq: 1, ..Default::default() }));
+    for said in came {
         assert_eq!(again(Duration::ZERO, &said), [0; 4], "{said:?}");
     }
 }
@@ -220,9 +277,7 @@ fn who_begins_at_the_same_time_is_told_to_wait_by_the_smaller_address_only() {
     for (ours, peer) in [(1, 2), (2, 1)] {
         let mut client = Dialling::between(ours, peer, Policy::LOSSLESS_PEER);
         client.let_in();
-        let theirs =
-            ClientIdent { addresses: name(peer).into(), target: name(ours), ..ident(5, 1) };
-        let (answer, dialled) = client.race(&Control::ClientIdent(theirs));
+        let (answer, dialled) = client.race(&Control::ClientIdent(begun_by(peer)));
         if ours < peer {
             assert_eq!(answer, Control::Wait);
             client.played.stream = dialled;
@@ -271,21 +326,6 @@ fn a_standby_session_without_anything_to_say_waits() {
         world.cut();
         world.pass(Duration::from_secs(60));
         assert_eq!(world.made, 1 + tries, "{policy:?}");
-    }
-}
-
-#[test]
-fn a_connection_that_worked_is_made_again_at_once() {
-    let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);
-    client.let_in();
-    client.welcome(0);
-    for seq in 1..=5 {
-        // Only what comes on it shows that it works.
-        client.played.give(&message_frame(MessageHeader { seq, ..Default::default() }));
-        let before = client.played.now;
-        client.lose();
-        assert_eq!(client.played.now, before);
-        client.played.give(&control_frame(&Control::SessionReconnectOk(0)));
     }
 }
 

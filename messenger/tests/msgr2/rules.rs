@@ -113,6 +113,20 @@ fn a_peer_has_forgotten_what_it_had_heard_of_and_no_more_than_once() {
 }
 
 #[test]
+fn who_says_to_have_what_was_never_sent_does_not_cost_the_session_its_stream() {
+    let mut server = Played::server(lossless(Policy::LOSSLESS_PEER));
+    let cookie = server.begin(5);
+    let stream = server.stream;
+    server.again();
+    server.events();
+    let beyond = SessionReconnect { msg_seq: 1, ..reconnect(5, cookie) };
+    server.give(&control_frame(&Control::SessionReconnect(beyond)));
+    assert!(matches!(server.refusal(), Some(Reason::Violation(_))));
+    server.stream = stream;
+    assert_eq!(server.give(&message_frame(MessageHeader { seq: 1, ..Default::default() })), 1);
+}
+
+#[test]
 fn who_looks_for_another_process_or_lacks_features_is_refused() {
     let mut config = lossless(Policy::LOSSLESS_PEER);
     config.only_for_us = true;

@@ -69,7 +69,7 @@ impl Endpoint {
             (_, Some(Beginning::Stale)) => self.turn_away(id, Reason::Stale),
             (_, Some(Beginning::Wait)) => self.say(id, State::Superseded, &Control::Wait),
             (Some(existing), Some(Beginning::Adopt { reset })) => {
-                self.adopt(existing, &ident, reset);
+                self.adopt(existing, &ident, reset, now);
                 self.welcome(id, existing, now)
             }
             _ => {
@@ -106,8 +106,8 @@ impl Endpoint {
     }
 
     /// A session that exists gets a stream that begins one.
-    fn adopt(&mut self, id: SessionId, ident: &ClientIdent, reset: bool) {
-        self.detach(id);
+    fn adopt(&mut self, id: SessionId, ident: &ClientIdent, reset: bool, now: Instant) {
+        self.detach(id, now);
         let cookie = self.config.cookies.give();
         let Some(session) = self.sessions.get_mut(id.0) else { return };
         let same = session.client_cookie == ident.cookie;
@@ -193,17 +193,16 @@ impl Endpoint {
         reconnect: &SessionReconnect,
         now: Instant,
     ) -> Result<(), ConnectionError> {
-        self.detach(session_id);
         let Some(session) = self.sessions.get_mut(session_id.0) else { return Ok(()) };
-        session.known = true;
-        session.connect_seq = reconnect.connect_seq;
-        session.peer_global_seq = reconnect.global_seq;
-        session.link = Link::Idle(now);
         if !session.outbox.acknowledge(reconnect.msg_seq) {
             let rule = Rule::AckBeyond(reconnect.msg_seq);
             return Err(self.broken(id, Tag::SessionReconnect, rule));
         }
+        session.known = true;
+        session.connect_seq = reconnect.connect_seq;
+        session.peer_global_seq = reconnect.global_seq;
         let ok = Control::SessionReconnectOk(session.in_seq);
+        self.detach(session_id, now);
         self.say(id, State::Accepting, &ok)?;
         self.open(id, session_id, true, now);
         Ok(())

@@ -178,7 +178,9 @@ impl Endpoint {
         if !session.outbox.acknowledge(seq) {
             return Err(self.broken(id, Tag::SessionReconnectOk, Rule::AckBeyond(seq)));
         }
+        session.known = true;
         self.open(id, session_id, true, now);
+        self.end_if_finished(session_id);
         Ok(())
     }
 
@@ -207,6 +209,7 @@ impl Endpoint {
             self.give_way(id, now);
             return Ok(());
         }
+        session.known = true;
         session.connect_seq = session.connect_seq.max(seq);
         if session.connect_seq == u64::MAX {
             return Err(self.broken(id, Tag::SessionRetry, Rule::TooManySteps));
@@ -221,6 +224,7 @@ impl Endpoint {
         self.global_seq = self.global_seq.max(seq);
         let global_seq = self.next_global_seq();
         if let Some((_, session)) = self.dialled(id) {
+            session.known = true;
             session.global_seq = global_seq;
         }
         self.reconnect(id)

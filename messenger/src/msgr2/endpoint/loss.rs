@@ -31,8 +31,11 @@ impl Endpoint {
     }
 
     /// Takes its stream from a session that gets another.
-    pub(super) fn detach(&mut self, id: SessionId) {
-        if let Some(stream) = self.sessions.get(id.0).and_then(|session| session.stream()) {
+    pub(super) fn detach(&mut self, id: SessionId, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(id.0)
+            && let Some(stream) = session.stream()
+        {
+            session.link = Link::Idle(now);
             self.drop_stream(stream, Reason::Replaced);
         }
     }

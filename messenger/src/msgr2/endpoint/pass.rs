@@ -37,6 +37,7 @@ impl Endpoint {
             Step::Authenticated => self.begin(id)?,
             Step::Session(Control::Ack(seq)) => self.acknowledge(id, Tag::Ack, seq)?,
             Step::Session(control) => self.converse(id, control, now)?,
+            Step::Asked => drop(self.heard(id)),
             Step::Alive(time) => self.alive(id, time, now),
             Step::Message(header, parts, forgotten) => {
                 return self.message(id, header, parts, forgotten, now);
@@ -45,8 +46,9 @@ impl Endpoint {
         Ok(None)
     }
 
-    /// The session of a stream on which something has come that passes in sessions.
-    fn ready(&mut self, id: StreamId) -> Option<(SessionId, &mut Session)> {
+    /// Something that passes in sessions has come on a stream: it works, and the peer knows the
+    /// session, which is this one.
+    fn heard(&mut self, id: StreamId) -> Option<(SessionId, &mut Session)> {
         let session = self.streams.get(id.0)?.session?;
         let found = self.sessions.get_mut(session.0)?;
         (found.works_from, found.known) = (Some(self.now), true);
@@ -65,7 +67,7 @@ impl Endpoint {
     }
 
     fn acknowledge(&mut self, id: StreamId, tag: Tag, seq: u64) -> Result<(), ConnectionError> {
-        let Some((session_id, session)) = self.ready(id) else { return Ok(()) };
+        let Some((session_id, session)) = self.heard(id) else { return Ok(()) };
         // A lossy session keeps nothing to be acknowledged.
         if session.policy.lossy {
             return Ok(());
@@ -85,7 +87,7 @@ impl Endpoint {
         let asked = std::time::Duration::new(time.seconds.into(), time.nanoseconds % 1_000_000_000);
         // The next question is due before we would have lost patience with this one.
         self.arm_stream(id);
-        let Some((session, _)) = self.ready(id) else { return };
+        let Some((session, _)) = self.heard(id) else { return };
         // What the peer echoes need not be what it was sent.
         if let Some(after) = since.checked_sub(asked) {
             self.events.push_back(Event::Alive { session, after });
@@ -102,7 +104,7 @@ impl Endpoint {
     ) -> Result<Option<Received<'a>>, ConnectionError> {
         self.acknowledge(id, Tag::Message, header.ack_seq)?;
         let (ack_every, ack_after) = (self.config.ack_every, self.config.ack_after);
-        let Some((session_id, session)) = self.ready(id) else { return Ok(None) };
+        let Some((session_id, session)) = self.heard(id) else { return Ok(None) };
         if !session.policy.lossy {
             // A duplicate shows that the peer does not know that we have it.
             session.unacknowledged = session.unacknowledged.saturating_add(1);
