@@ -54,6 +54,9 @@ pub(super) enum Beginning {
 pub(super) enum Continuation {
     /// There is no such session; whether the client is to forget its messages, too.
     Reset(bool),
+    /// We have begun it, and not heard that the peer has: it has lost the stream on which it said so,
+    /// and begins again.
+    Unheard,
     RetryGlobal(u64),
     Retry(u64),
     /// Our own connection goes on.
@@ -98,8 +101,7 @@ pub(super) fn go_on(
         return Continuation::Reset(reset_check);
     }
     if existing.server_cookie == 0 {
-        // We never heard that the session began, and so have said nothing in it.
-        return Continuation::Reset(false);
+        return Continuation::Unheard;
     }
     if existing.server_cookie != reconnect.server_cookie {
         return Continuation::Reset(reset_check);

@@ -172,6 +172,41 @@ fn a_peer_that_knew_the_session_has_forgotten_it() {
     }
 }
 
+/// Its own stream may still bring what the peer has said there, who has lost it and says it again.
+#[test]
+fn who_is_asked_to_go_on_with_a_session_it_has_not_heard_of_hears_no_more_on_its_own_stream() {
+    for ours in [1, 2] {
+        let mut client = Dialling::between(ours, 3 - ours, Policy::LOSSLESS_PEER);
+        let said = client.let_in();
+        let [Control::ClientIdent(ident)] = &said[..] else { panic!("{said:?}") };
+        let addresses = name(3 - ours).into();
+        let back = SessionReconnect { addresses, ..reconnect(ident.cookie, 77) };
+        let (answer, own) = client.race(&Control::SessionReconnect(back));
+        assert_eq!(answer, Control::SessionReset(false));
+        let over = |event: &Event| matches!(event, Event::Close { stream, .. } if *stream == own);
+        assert!(client.played.events().iter().any(over));
+        let there = std::mem::replace(&mut client.played.stream, own);
+        client.welcome(0);
+        let message = message_frame(MessageHeader { seq: 1, ..Default::default() });
+        assert_eq!(client.played.give(&message), 0);
+        // The peer begins again; or else we do, soon.
+        if ours == 1 {
+            client.played.stream = there;
+            let again = ClientIdent { cookie: ident.cookie, ..begun_by(2) };
+            let answer = client.played.answer(&Control::ClientIdent(again));
+            assert!(matches!(answer, Control::ServerIdent(_)), "{answer:?}");
+            assert_eq!(client.played.give(&message), 1);
+        } else {
+            let soon = client.played.endpoint.deadline().unwrap() - client.played.now;
+            assert_eq!(soon, BackoffLimits::default().first);
+            client.played.now += soon;
+            client.played.endpoint.handle_timeout(client.played.now);
+            let asks = |event: &Event| matches!(event, Event::Connect { .. });
+            assert!(client.played.events().iter().any(asks));
+        }
+    }
+}
+
 #[test]
 fn a_session_that_waits_to_be_over_is_once_the_peer_says_that_it_has_everything() {
     let mut client = Dialling::new(Policy::LOSSLESS_CLIENT);

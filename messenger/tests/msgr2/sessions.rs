@@ -56,7 +56,11 @@ pub fn cut_often(mut world: World, seed: u64) -> World {
             world.steps(dice.below(60));
             theirs = theirs.or_else(|| world.opened(1).first().map(|(session, _)| *session));
         }
-        world.cut();
+        if dice.below(2) == 0 {
+            world.cut();
+        } else {
+            world.sever();
+        }
         if cut == 50 {
             // For longer than any back-off.
             world.up = false;
@@ -135,10 +139,12 @@ fn nothing_is_forgotten_of_a_session_that_was_cut_before_both_had_heard_of_it() 
         for (node, id) in ids.into_iter().enumerate() {
             (1..=3).for_each(|number| world.send(node, id, number));
         }
-        for _ in 0..3 {
+        for _ in 0..4 {
             let steps = world.dice.below(16);
             world.steps(steps);
             world.sever();
+            let pause = world.dice.below(600);
+            world.pass(Duration::from_millis(pause));
         }
         world.pass(60 * SECOND);
         for node in 0..2 {

@@ -41,11 +41,17 @@ struct Wire {
     lanes: [Lane; 2],
     /// Which ends have closed it.
     closed: [bool; 2],
-    /// Somebody in between has closed it, and takes nothing more.
-    severed: bool,
+    /// Somebody in between has closed it, and takes nothing more; when each end gets what is left,
+    /// and is told.
+    severed: Option<[Instant; 2]>,
 }
 
 impl Wire {
+    /// Nothing gets to this end yet.
+    fn is_late(&self, end: usize, now: Instant) -> bool {
+        self.severed.is_some_and(|at| now < at[end])
+    }
+
     /// Nothing of what was written at this end is left to be read.
     fn is_drained(&self, end: usize) -> bool {
         self.lanes[end].bytes.is_empty() && self.lanes[end].held.is_empty()
@@ -163,19 +169,19 @@ impl World {
     }
 
     /// Has somebody in between close every stream: each end reads some of what was under way, or all of
-    /// it, before it is told.
+    /// it, before it is told, at once or later.
     pub fn sever(&mut self) {
-        for wire in &mut self.wires {
-            wire.severed = true;
+        for wire in self.wires.iter_mut().filter(|wire| wire.severed.is_none()) {
             for lane in &mut wire.lanes {
-                let whole = lane.bytes.len();
-                let left = if self.dice.below(2) == 0 {
-                    self.dice.below(whole as u64 + 1) as usize
-                } else {
-                    whole
-                };
-                lane.bytes.truncate(left);
+                if self.dice.below(2) == 0 {
+                    let left = self.dice.below(lane.bytes.len() as u64 + 1);
+                    lane.bytes.truncate(left as usize);
+                }
             }
+            wire.severed = Some([0; 2].map(|_| {
+                let later = if self.dice.below(2) == 0 { self.dice.below(1000) } else { 0 };
+                self.now + Duration::from_millis(later)
+            }));
         }
     }
 
@@ -224,7 +230,7 @@ impl World {
             ends: [(from, ours), (there, theirs)],
             lanes,
             closed: [false; 2],
-            severed: false,
+            severed: None,
         });
     }
 
@@ -250,7 +256,10 @@ impl World {
         let mut ended = Vec::new();
         self.wires.retain_mut(|wire| {
             for end in 0..2 {
-                let over = wire.severed || wire.closed[end];
+                let over = match wire.severed {
+                    Some(_) => !wire.is_late(1 - end, self.now),
+                    None => wire.closed[end],
+                };
                 if over && !wire.closed[1 - end] && wire.is_drained(end) {
                     ended.push(wire.ends[1 - end]);
                     wire.closed[1 - end] = true;
@@ -273,7 +282,7 @@ impl World {
         let bytes: Vec<u8> =
             slices.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
         endpoint.sent(stream, bytes.len());
-        if !wire.severed {
+        if wire.severed.is_none() {
             wire.lanes[end].bytes.extend(&bytes);
         }
         self.overheard.extend(&bytes);
@@ -283,6 +292,9 @@ impl World {
     fn read(&mut self, index: usize, end: usize) -> bool {
         let wire = &mut self.wires[index];
         let (node, stream) = wire.ends[1 - end];
+        if wire.is_late(1 - end, self.now) {
+            return false;
+        }
         let lane = &mut wire.lanes[end];
         let Node { endpoint, received, takes, .. } = &mut self.nodes[node];
         let count = (self.dice.below(4000) as usize + 1).min(lane.bytes.len());
@@ -335,7 +347,9 @@ impl World {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.nodes.iter().filter_map(|node| node.endpoint.deadline()).min()
+        let endpoints = self.nodes.iter().filter_map(|node| node.endpoint.deadline());
+        let late = self.wires.iter().filter_map(|wire| wire.severed).flatten();
+        endpoints.chain(late.filter(|at| *at > self.now)).min()
     }
 
     /// Lets time pass, and everything happen that is due by then.

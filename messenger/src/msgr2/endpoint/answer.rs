@@ -172,6 +172,12 @@ impl Endpoint {
         let verdict = go_on(existing, reconnect, reset_check, &peer, &self.address());
         match (found, verdict) {
             (Some(session), Continuation::Resume) => self.go_on_with(id, session, reconnect, now),
+            (Some(session), Continuation::Unheard) => {
+                // What the peer said on the stream that it has lost it will say again: who still heard
+                // it there would hear it twice.
+                self.try_later(session, now);
+                self.say(id, State::Accepting, &Control::SessionReset(false))
+            }
             (_, Continuation::Wait) => self.say(id, State::Superseded, &Control::Wait),
             (_, Continuation::Retry(seq)) => {
                 self.say(id, State::Accepting, &Control::SessionRetry(seq))
@@ -182,7 +188,7 @@ impl Endpoint {
             (_, Continuation::Reset(full)) => {
                 self.say(id, State::Accepting, &Control::SessionReset(full))
             }
-            (None, Continuation::Resume) => Ok(()),
+            (None, Continuation::Resume | Continuation::Unheard) => Ok(()),
         }
     }
 
