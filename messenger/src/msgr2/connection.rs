@@ -124,6 +124,9 @@ pub(super) struct Connection {
     pub(super) keepalive_ack: Option<Timestamp>,
     /// RETRYs that came.
     pub(super) retries: u64,
+    /// `global_seq` of the peer's latest attempt, on a stream of its own, to go on with the session that
+    /// we begin on this one; 0 without any.
+    pub(super) peer_tried: u64,
     /// Steps that this part of the handshake has taken.
     steps: u32,
     limits: Limits,
@@ -168,6 +171,7 @@ impl Connection {
             held: false,
             keepalive_ack: None,
             retries: 0,
+            peer_tried: 0,
             steps: 0,
             limits: config.limits,
             banner: Vec::new(),

@@ -3,7 +3,7 @@
 //!
 //! When both sides connect at once, the connection wins that the side with the smaller address
 //! initiated; the other side is told WAIT. The rules are those that Ceph's daemons follow, so that
-//! both sides come to the same end.
+//! both sides come to the same end; but for [`Continuation::Unheard`], which closes a gap in them.
 
 use std::collections::HashMap;
 
@@ -54,8 +54,8 @@ pub(super) enum Beginning {
 pub(super) enum Continuation {
     /// There is no such session; whether the client is to forget its messages, too.
     Reset(bool),
-    /// We have begun it, and not heard that the peer has: it has lost the stream on which it said so,
-    /// and begins again.
+    /// We want to begin it, and have not heard that the peer has. It is to begin again, and so says again
+    /// what we have not heard.
     Unheard,
     RetryGlobal(u64),
     Retry(u64),

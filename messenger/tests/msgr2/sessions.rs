@@ -158,6 +158,34 @@ fn nothing_is_forgotten_of_a_session_that_was_cut_before_both_had_heard_of_it() 
     println!("{unknown} times somebody went on with a session that the other did not know");
 }
 
+/// The peer has let it begin, which it has not heard. Then both try at once, and what they say crosses.
+#[test]
+fn who_cross_after_a_beginning_of_which_only_one_has_heard_agree_at_once() {
+    let latency = Duration::from_millis(20);
+    for (first, difference) in [(0, 0), (0, 10), (1, 0), (1, 10)] {
+        let second = 1 - first;
+        let mut world = World::peers(1);
+        world.latency = latency;
+        let ours = world.dial(first, second, Policy::LOSSLESS_PEER);
+        while world.opened(second).is_empty() {
+            world.pass(Duration::from_millis(1));
+        }
+        assert!(world.opened(first).is_empty(), "it is told, and does not know yet");
+        let theirs = world.opened(second)[0].0;
+        world.cut();
+        world.pass(Duration::from_millis(difference));
+        world.send(first, ours, 1);
+        world.send(second, theirs, 1);
+        world.pass(2 * SECOND);
+        for node in 0..2 {
+            assert_eq!(world.numbers(node), [1], "{first} {difference}");
+            assert_eq!(world.nodes[node].events.iter().find(is_reset), None);
+        }
+        // At the most each of the two has tried once more.
+        assert!(world.made <= 3, "{} streams", world.made);
+    }
+}
+
 /// Each side has one session, and one stream: that which the winner has made.
 #[track_caller]
 fn one_stream(world: &World, winner: usize, seed: u64) {

@@ -29,9 +29,20 @@ impl Dice {
 /// One direction of a stream.
 #[derive(Default)]
 struct Lane {
+    /// What gets there when.
+    under_way: VecDeque<(Instant, Vec<u8>)>,
     bytes: VecDeque<u8>,
     /// What the receiver did not take: its session is full.
     held: Vec<u8>,
+}
+
+impl Lane {
+    /// What has been under way for long enough is there.
+    fn arrive(&mut self, now: Instant) {
+        while let Some((_, bytes)) = self.under_way.pop_front_if(|(at, _)| *at <= now) {
+            self.bytes.extend(bytes);
+        }
+    }
 }
 
 /// A stream between two endpoints, with an id at each.
@@ -54,7 +65,8 @@ impl Wire {
 
     /// Nothing of what was written at this end is left to be read.
     fn is_drained(&self, end: usize) -> bool {
-        self.lanes[end].bytes.is_empty() && self.lanes[end].held.is_empty()
+        let Lane { under_way, bytes, held } = &self.lanes[end];
+        under_way.is_empty() && bytes.is_empty() && held.is_empty()
     }
 }
 
@@ -75,6 +87,8 @@ pub struct World {
     pub dice: Dice,
     /// Whether streams can be made.
     pub up: bool,
+    /// How long bytes are under way.
+    pub latency: Duration,
     /// Streams that were made.
     pub made: usize,
     /// All that was written, whatever became of it.
@@ -141,7 +155,8 @@ impl World {
             })
             .collect();
         let (dice, overheard, wires) = (Dice::new(seed), Vec::new(), Vec::new());
-        Self { now, nodes, dice, up: true, made: 0, overheard, placed: 0, wires }
+        let latency = Duration::ZERO;
+        Self { now, nodes, dice, up: true, latency, made: 0, overheard, placed: 0, wires }
     }
 
     /// Two OSDs that are each other's peers.
@@ -173,6 +188,8 @@ impl World {
     pub fn sever(&mut self) {
         for wire in self.wires.iter_mut().filter(|wire| wire.severed.is_none()) {
             for lane in &mut wire.lanes {
+                lane.arrive(self.now);
+                lane.under_way.clear();
                 if self.dice.below(2) == 0 {
                     let left = self.dice.below(lane.bytes.len() as u64 + 1);
                     lane.bytes.truncate(left as usize);
@@ -283,7 +300,9 @@ impl World {
             slices.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
         endpoint.sent(stream, bytes.len());
         if wire.severed.is_none() {
-            wire.lanes[end].bytes.extend(&bytes);
+            let lane = &mut wire.lanes[end];
+            lane.under_way.push_back((self.now + self.latency, bytes.clone()));
+            lane.arrive(self.now);
         }
         self.overheard.extend(&bytes);
         !bytes.is_empty()
@@ -296,6 +315,7 @@ impl World {
             return false;
         }
         let lane = &mut wire.lanes[end];
+        lane.arrive(self.now);
         let Node { endpoint, received, takes, .. } = &mut self.nodes[node];
         let count = (self.dice.below(4000) as usize + 1).min(lane.bytes.len());
         if count == 0 && (lane.held.is_empty() || endpoint.is_held(stream)) {
@@ -349,7 +369,9 @@ impl World {
     fn deadline(&self) -> Option<Instant> {
         let endpoints = self.nodes.iter().filter_map(|node| node.endpoint.deadline());
         let late = self.wires.iter().filter_map(|wire| wire.severed).flatten();
-        endpoints.chain(late.filter(|at| *at > self.now)).min()
+        let lanes = self.wires.iter().flat_map(|wire| &wire.lanes);
+        let arrivals = lanes.filter_map(|lane| Some(lane.under_way.front()?.0));
+        endpoints.chain(late.chain(arrivals).filter(|at| *at > self.now)).min()
     }
 
     /// Lets time pass, and everything happen that is due by then.

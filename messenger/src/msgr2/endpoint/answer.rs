@@ -173,9 +173,7 @@ impl Endpoint {
         match (found, verdict) {
             (Some(session), Continuation::Resume) => self.go_on_with(id, session, reconnect, now),
             (Some(session), Continuation::Unheard) => {
-                // What the peer said on the stream that it has lost it will say again: who still heard
-                // it there would hear it twice.
-                self.try_later(session, now);
+                self.hear_only_later(session, reconnect.global_seq);
                 self.say(id, State::Accepting, &Control::SessionReset(false))
             }
             (_, Continuation::Wait) => self.say(id, State::Superseded, &Control::Wait),

@@ -132,6 +132,18 @@ impl Endpoint {
         ConnectionError::rule(state, Some(tag), rule)
     }
 
+    /// The peer has made an attempt of this number to go on with a session that we are beginning. Had it
+    /// let us begin on our stream before, it has lost that, though what it said there may still come: that
+    /// it says again, and it would be heard twice. What it says on our stream from now on is later.
+    pub(super) fn hear_only_later(&mut self, id: SessionId, global_seq: u64) {
+        if let Some(session) = self.sessions.get(id.0)
+            && let Link::Connecting(stream) = session.link
+            && let Some(stream) = self.streams.get_mut(stream.0)
+        {
+            stream.peer_tried = stream.peer_tried.max(global_seq);
+        }
+    }
+
     fn identified(
         &mut self,
         id: StreamId,
@@ -139,6 +151,9 @@ impl Endpoint {
         now: Instant,
     ) -> Result<(), ConnectionError> {
         let missing = ident.required & !self.config.supported;
+        if self.streams.get(id.0).is_some_and(|stream| ident.global_seq < stream.peer_tried) {
+            return self.turn_away(id, Reason::Stale);
+        }
         let Some((session_id, session)) = self.dialled(id) else { return Ok(()) };
         if missing != 0 {
             return self.turn_away(id, Reason::MissingFeatures(missing));

@@ -40,18 +40,6 @@ impl Endpoint {
         }
     }
 
-    /// Takes its stream from a session that is about to get another, and else tries again.
-    pub(super) fn try_later(&mut self, id: SessionId, now: Instant) {
-        if let Some(session) = self.sessions.get_mut(id.0)
-            && let Link::Connecting(stream) = session.link
-        {
-            session.backoff.failed();
-            session.link = Link::Retrying(now + session.backoff.take());
-            self.arm_session(id);
-            self.drop_stream(stream, Reason::Race);
-        }
-    }
-
     /// A session has lost its stream, or could not get one.
     pub(super) fn lose(&mut self, id: SessionId, error: ConnectionError, now: Instant) {
         let Some(session) = self.sessions.get_mut(id.0) else { return };

@@ -46,8 +46,8 @@ impl Endpoint {
         Ok(None)
     }
 
-    /// Something that passes in sessions has come on a stream: it works, and the peer knows the
-    /// session, which is this one.
+    /// Something that passes in sessions has come on a stream: it works, and the peer knows its session.
+    /// Which that is.
     fn heard(&mut self, id: StreamId) -> Option<(SessionId, &mut Session)> {
         let session = self.streams.get(id.0)?.session?;
         let found = self.sessions.get_mut(session.0)?;
