@@ -160,8 +160,22 @@ impl Session {
         self.outbox.reset()
     }
 
-    /// The peer knows nothing of what was said, and hears it again.
-    pub(super) fn begin_again(&mut self) {
+    /// The peer knows nothing of what was said, and hears it again; but for messages that are to be
+    /// forgotten. How many are lost, if any are, or if the peer knew: what it has not heard of it
+    /// cannot forget, since both may have begun one and been cut.
+    pub(super) fn forgotten(&mut self, messages: bool) -> Option<u64> {
+        let known = self.known;
+        let lost = if messages {
+            self.reset()
+        } else {
+            self.begin_again();
+            0
+        };
+        (known || lost > 0).then_some(lost)
+    }
+
+    /// As at the beginning, but for the messages and our name for it.
+    fn begin_again(&mut self) {
         self.known = false;
         self.server_cookie = 0;
         self.connect_seq = 0;

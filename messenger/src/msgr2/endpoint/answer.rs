@@ -111,12 +111,8 @@ impl Endpoint {
         let cookie = self.config.cookies.give();
         let Some(session) = self.sessions.get_mut(id.0) else { return };
         let same = session.client_cookie == ident.cookie;
-        let (begun, known) = (session.has_begun(), session.known);
-        let lost = if reset { session.reset() } else { 0 };
-        if !same {
-            session.begin_again();
-            session.server_cookie = cookie;
-        } else if !begun {
+        let forgotten = if same { None } else { session.forgotten(reset) };
+        if !session.has_begun() {
             session.server_cookie = cookie;
         }
         session.client_cookie = ident.cookie;
@@ -124,10 +120,7 @@ impl Endpoint {
         session.peer_global_seq = ident.global_seq;
         session.number = ident.gid;
         session.addresses = ident.addresses.clone();
-        // What the peer has not heard of it cannot forget: both may have begun one and been cut.
-        if !same && (known || lost > 0) {
-            self.events.push_back(Event::Reset { session: id, lost });
-        }
+        self.events.extend(forgotten.map(|lost| Event::Reset { session: id, lost }));
     }
 
     /// Answers with SERVER_IDENT: messages may pass.

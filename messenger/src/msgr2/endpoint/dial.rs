@@ -201,16 +201,8 @@ impl Endpoint {
 
     fn reset_by_peer(&mut self, id: StreamId, full: bool) -> Result<(), ConnectionError> {
         let Some((session_id, session)) = self.dialled(id) else { return Ok(()) };
-        let known = session.known;
-        let lost = if full {
-            session.reset()
-        } else {
-            session.begin_again();
-            0
-        };
-        if known || lost > 0 {
-            self.events.push_back(Event::Reset { session: session_id, lost });
-        }
+        let forgotten = session.forgotten(full);
+        self.events.extend(forgotten.map(|lost| Event::Reset { session: session_id, lost }));
         self.identify(id)
     }
 
