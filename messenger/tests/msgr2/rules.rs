@@ -105,8 +105,11 @@ fn a_peer_has_forgotten_what_it_had_heard_of_and_no_more_than_once() {
     server.again();
     let answer = server.answer(&Control::SessionReconnect(reconnect(5, cookie)));
     assert_eq!(answer, Control::SessionReconnectOk(0));
-    // It may ask for the same session again.
+    // It may ask for the same session again, which keeps its name.
     assert_eq!(begin(&mut server, 5, 3), 0);
+    let said = server.said();
+    let [Control::ServerIdent(again)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(again.cookie, cookie);
     assert_eq!(begin(&mut server, 6, 4), 1);
     // Of that one nothing was heard.
     assert_eq!(begin(&mut server, 7, 5), 0);
